@@ -1,0 +1,1 @@
+//! Loom models of memring's protocols: see `tests/`.

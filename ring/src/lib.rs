@@ -1,0 +1,37 @@
+//! The lock-free rings of [memring](https://crates.io/crates/memring): every atomic of the project, and nothing else.
+//!
+//! This crate knows words, tickets and credits; it does not know what an operation is. It holds no `unsafe`: entries are
+//! words in atomics, so a protocol error would be a wrong value, not undefined behaviour, and loom sees every access.
+//!
+//! | module | what it carries | producers, consumers |
+//! |---|---|---|
+//! | [`mpmc`] | submission entries to a mover: a [`Lane`] | many, many |
+//! | [`completion`] | completions to the reaper | many, one |
+//! | [`credits`] | the right to have an operation under way | many, many |
+//! | [`gate`] | the intake that counts and closes | many, one |
+//! | [`doorbell`] | sleep and wake | many ringers; one sleeper, or a [`Roster`] of them |
+//! | [`counter`] | statistics | |
+//!
+//! `README.md` beside this crate gives each protocol's owners, states, orderings and proof sketch; the obligations
+//! named P1 to P8 there are the ones that the comments here refer to.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod completion;
+pub mod counter;
+pub mod credits;
+pub mod doorbell;
+pub mod gate;
+mod index;
+pub mod mpmc;
+pub mod sync;
+
+pub use completion::{Consumer, PHASE_BIT, Producer};
+pub use counter::Counter;
+pub use credits::Credits;
+pub use doorbell::{Doorbell, Roster, Sleep, Wake, Word};
+pub use gate::Gate;
+pub use index::Words;
+pub use mpmc::Lane;

@@ -1,0 +1,161 @@
+//! The atomics, from `core` or from loom, and the orderings a test may break.
+//!
+//! Every atomic of memring is one of these types, so a build under `cfg(memring_loom)` shows loom each access.
+//! This is the only file of the project's libraries that names the cfg. The names are the same in both worlds;
+//! what exists in one only ([`Mutant`] selection, the body of [`Shadow`]) costs nothing in the other.
+//!
+//! A model that cannot fail proves nothing. Orderings and fences that matter are therefore written as
+//! `ordering(Mutant::X, AcqRel)`: the second argument, unless a test chose mutant `X` at run time under the cfg,
+//! in which case it is `Relaxed` (or the fence is left out). `loom-tests/` shows that each mutant is caught.
+
+pub use core::sync::atomic::Ordering;
+
+#[cfg(not(memring_loom))]
+mod imp {
+    pub use core::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+    use super::{Mutant, Ordering};
+
+    /// Tells the CPU that this is a spin loop; under loom, lets the other threads of the model run.
+    #[inline]
+    pub fn spin_loop() {
+        core::hint::spin_loop();
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_active(_mutant: Mutant) -> bool {
+        false
+    }
+
+    /// Stands for the slot's content in a model; nothing at all outside one.
+    #[derive(Debug)]
+    pub(crate) struct Shadow(());
+
+    impl Shadow {
+        pub(crate) const fn new() -> Self {
+            Self(())
+        }
+        #[inline(always)]
+        pub(crate) fn read(&self) {}
+        #[inline(always)]
+        pub(crate) fn write(&self) {}
+    }
+
+    #[inline(always)]
+    pub(crate) const fn ordering(_mutant: Mutant, right: Ordering) -> Ordering {
+        right
+    }
+
+    /// Where the word lies, for a futex.
+    pub(crate) const fn address(word: &AtomicU32) -> *const u32 {
+        word.as_ptr()
+    }
+}
+
+#[cfg(memring_loom)]
+mod imp {
+    extern crate std;
+
+    pub use loom::hint::spin_loop;
+    pub use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+    use super::{Mutant, Ordering};
+    use core::cell::Cell;
+
+    std::thread_local! {
+        // All threads of a loom model are coroutines of one OS thread, so this is one value per model.
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Runs `f` with `mutant` in force on this OS thread: every model inside sees the broken ordering.
+    ///
+    /// The choice is taken back when `f` ends, also by a panic.
+    pub fn with_mutant<R>(mutant: Mutant, f: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Mutant>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                ACTIVE.set(self.0);
+            }
+        }
+        let _restore = Restore(ACTIVE.replace(Some(mutant)));
+        f()
+    }
+
+    pub(crate) fn is_active(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
+    }
+
+    pub(crate) fn ordering(mutant: Mutant, right: Ordering) -> Ordering {
+        if is_active(mutant) { Ordering::Relaxed } else { right }
+    }
+
+    /// Where the word lies: a key only, under loom.
+    pub(crate) fn address(word: &AtomicU32) -> *const u32 {
+        core::ptr::from_ref(word).cast()
+    }
+
+    /// A loom cell beside each slot: loom reports a read and a write of a slot that nothing orders.
+    #[derive(Debug)]
+    pub(crate) struct Shadow(loom::cell::UnsafeCell<()>);
+
+    impl Shadow {
+        pub(crate) fn new() -> Self {
+            Self(loom::cell::UnsafeCell::new(()))
+        }
+        pub(crate) fn read(&self) {
+            self.0.with(|_| ());
+        }
+        pub(crate) fn write(&self) {
+            self.0.with_mut(|_| ());
+        }
+    }
+}
+
+#[cfg(memring_loom)]
+pub use imp::with_mutant;
+pub use imp::{AtomicU32, AtomicU64, fence, spin_loop};
+pub(crate) use imp::{Shadow, address, is_active, ordering};
+
+/// `fence(SeqCst)`, unless the test chose `mutant`.
+///
+/// Ordering: every use is one half of a Dekker handshake and names its partner there.
+#[inline]
+pub(crate) fn fence_seq_cst(mutant: Mutant) {
+    if !is_active(mutant) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The orderings and fences that a loom test can break, one at a time. Each is a proof obligation of `ring/README.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mutant {
+    /// A lane's sequence word is stored relaxed: the popper may see the entry before its words and what they name.
+    LanePublish,
+    /// A lane's sequence word is loaded relaxed by the popper: the same, from the other side.
+    LaneObserve,
+    /// A lane's `tail` is taken relaxed: a slot may be written before its last reader is known to be gone.
+    LaneReserve,
+    /// A popper keeps its copy although its claim of `head` failed: an operation runs twice.
+    LaneClaim,
+    /// A completion's phase word is stored relaxed: the reaper may see it before the bytes it announces.
+    CompletionPublish,
+    /// A completion's phase word is loaded relaxed by the reaper.
+    CompletionObserve,
+    /// The completion ring's `tail` is taken relaxed: a slot may be written before it was reaped.
+    CompletionReserve,
+    /// Credits are taken relaxed: the new owner does not know that the slot behind its credit was reaped.
+    CreditTake,
+    /// Credits are given back relaxed: the same, from the other side.
+    CreditGive,
+    /// The sleeper does not fence between its announcement and its second look.
+    SleeperFence,
+    /// The ringer does not fence between its publication and its look for sleepers.
+    RingerFence,
+    /// The sleeper of a roster does not fence.
+    RosterSleeperFence,
+    /// The ringer of a roster does not fence.
+    RosterRingerFence,
+    /// The gate is passed by a separate load and add: an entry slips in behind a close that has already counted.
+    GatePass,
+}

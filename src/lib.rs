@@ -1,0 +1,47 @@
+//! memring is io_uring for memory: copies, moves, sets and flushes as 64-byte entries in lock-free rings, executed by
+//! whichever data mover fits, reported through one completion queue.
+//!
+//! ```
+//! use memring::{Sqe, queue::QueuePair};
+//!
+//! let (mut sq, mut cq) = QueuePair::builder().entries(4096).workers(1).build()?.split();
+//! let src = vec![7_u8; 1 << 20];
+//! let mut dst = vec![0_u8; 1 << 20];
+//!
+//! for (index, (to, from)) in dst.chunks_mut(4096).zip(src.chunks(4096)).enumerate() {
+//!     let sqe = Sqe::memcpy(to.as_mut_ptr(), from.as_ptr(), from.len()).user_data(index as u64);
+//!     // SAFETY: both buffers live, and nobody touches them, until all completions were reaped below.
+//!     unsafe { sq.push(sqe) }?;
+//! }
+//! let submitted = sq.submit();
+//!
+//! let mut reaped = 0;
+//! while reaped < submitted {
+//!     cq.wait(1, None)?; // helps to copy while it waits
+//!     for cqe in cq.drain() {
+//!         assert!(cqe.status().is_success());
+//!         reaped += 1;
+//!     }
+//! }
+//! assert_eq!(dst, src);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`queue`] | the queue pair: push, submit, drain, wait, arm |
+//! | [`mover`] | who executes: the [`DataMover`](mover::DataMover) contract |
+//! | [`sqe`], [`cqe`] | the entries |
+//!
+//! Linux only. `docs/ARCHITECTURE.md` explains how it works inside.
+
+pub mod cqe;
+mod error;
+mod memory;
+pub mod mover;
+mod os;
+pub mod queue;
+pub mod sqe;
+
+pub use cqe::{Cqe, Status};
+pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, WORKERS};

@@ -1,0 +1,93 @@
+//! Where one poll reports what is done: completions are gathered and posted together.
+
+use std::sync::Arc;
+
+use super::account::Account;
+use super::claimed::Claimed;
+use crate::cqe::{Cqe, Status};
+use crate::sqe::ROUTED;
+
+/// Completions gathered before they are posted: as many as a claim has operations.
+const GATHER: usize = 32;
+
+/// Room for the completions of one poll; a driver keeps it between polls.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    cqes: [Cqe; GATHER],
+    len: usize,
+}
+
+impl Gathered {
+    pub(crate) fn new() -> Self {
+        Self { cqes: [Cqe::new(0, Status::SUCCESS, ROUTED); GATHER], len: 0 }
+    }
+
+    /// Adds one, and says whether the room is full now: then it must be taken.
+    #[inline]
+    pub(crate) fn add(&mut self, cqe: Cqe) -> bool {
+        self.cqes[self.len] = cqe;
+        self.len += 1;
+        self.len == GATHER
+    }
+
+    /// What was gathered since the last time, to be posted.
+    #[inline]
+    pub(crate) fn take(&mut self) -> &[Cqe] {
+        let len = core::mem::take(&mut self.len);
+        &self.cqes[..len]
+    }
+}
+
+/// Where a poll reports what is done.
+///
+/// Completions are gathered and posted together, at the latest when the poll returns.
+#[derive(Debug)]
+pub struct Completions<'a> {
+    account: &'a Arc<Account>,
+    gathered: &'a mut Gathered,
+    operations: u64,
+    bytes: u64,
+}
+
+impl<'a> Completions<'a> {
+    #[inline]
+    pub(crate) fn new(account: &'a Arc<Account>, gathered: &'a mut Gathered) -> Self {
+        Self { account, gathered, operations: 0, bytes: 0 }
+    }
+
+    /// The operation has ended like this; its memory is the submitter's again.
+    #[inline]
+    pub fn complete(&mut self, claimed: Claimed<'_>, status: Status) {
+        self.complete_with(claimed, status, 0);
+    }
+
+    /// As [`complete`](Completions::complete), with a value for the completion.
+    #[inline]
+    pub fn complete_with(&mut self, claimed: Claimed<'_>, status: Status, value: u32) {
+        self.operations += 1;
+        if status.is_success() {
+            self.bytes += claimed.sqe().len();
+        }
+        if self.gathered.add(claimed.into_cqe(status, value)) {
+            self.post();
+        }
+    }
+
+    /// Counts, then posts: whoever has reaped a completion finds it counted.
+    #[inline]
+    fn post(&mut self) {
+        self.account.record(self.operations, self.bytes);
+        (self.operations, self.bytes) = (0, 0);
+        self.account.outlet.post(self.gathered.take());
+    }
+}
+
+impl Drop for Completions<'_> {
+    /// Posts what was gathered, also when the poll panicked: those operations have ended.
+    #[inline]
+    fn drop(&mut self) {
+        if self.operations > 0 {
+            self.post();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The way in: a mover's lane, as one poll sees it.
+
+use std::sync::Arc;
+
+use super::account::Account;
+use super::claimed::Claimed;
+use super::station::Station;
+use crate::sqe::Sqe;
+
+/// Entries that one claim takes at the most. 32 measured better than 128: drivers share a batch more evenly.
+const CHUNK_ENTRIES: usize = 32;
+/// Bytes after which a claim takes no further entry: a driver holds back little that another could do.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+/// Entries that a driver has taken from its lane and not handed to its mover yet.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    sqes: [Sqe; CHUNK_ENTRIES],
+    next: usize,
+    len: usize,
+}
+
+impl Chunk {
+    pub(crate) fn new() -> Self {
+        Self { sqes: [Sqe::nop(); CHUNK_ENTRIES], next: 0, len: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.len
+    }
+}
+
+/// How much one poll may claim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) bytes: u64,
+    pub(crate) operations: u64,
+}
+
+impl Budget {
+    /// One chunk: what a driver thread claims before it looks around.
+    pub(crate) const CHUNK: Self = Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64 };
+
+    pub(crate) fn is_spent(self) -> bool {
+        self.bytes == 0 || self.operations == 0
+    }
+}
+
+/// A mover's lane, for the length of one poll.
+#[derive(Debug)]
+pub struct Lane<'a> {
+    station: &'a Station,
+    account: &'a Arc<Account>,
+    chunk: &'a mut Chunk,
+    budget: &'a mut Budget,
+}
+
+impl<'a> Lane<'a> {
+    #[inline]
+    pub(crate) fn new(
+        station: &'a Station,
+        account: &'a Arc<Account>,
+        chunk: &'a mut Chunk,
+        budget: &'a mut Budget,
+    ) -> Self {
+        Self { station, account, chunk, budget }
+    }
+
+    /// Claims the next operation, if there is one and this poll may still take it.
+    #[inline]
+    pub fn claim(&mut self) -> Option<Claimed<'a>> {
+        if self.budget.is_spent() || (self.chunk.is_empty() && !self.refill()) {
+            return None;
+        }
+        let sqe = self.chunk.sqes[self.chunk.next];
+        self.chunk.next += 1;
+        self.budget.bytes = self.budget.bytes.saturating_sub(sqe.len());
+        self.budget.operations -= 1;
+        self.account.claim(1);
+        Some(Claimed::new(sqe, self.account))
+    }
+
+    /// Takes a chunk from the ring; if more is left there, another driver hears of it.
+    fn refill(&mut self) -> bool {
+        let most = self.budget.operations.min(CHUNK_ENTRIES as u64);
+        #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_ENTRIES")]
+        let into = &mut self.chunk.sqes[..most as usize];
+        self.chunk.len = self.station.lane.pop(into, CHUNK_BYTES.min(self.budget.bytes), Sqe::len);
+        self.chunk.next = 0;
+        if self.chunk.len == 0 {
+            return false;
+        }
+        if !self.station.is_empty() {
+            self.station.wake_one();
+        }
+        true
+    }
+}

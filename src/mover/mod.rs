@@ -1,0 +1,251 @@
+//! Movers: who executes operations. [`DataMover`] is the contract; its implementations are the rest of this folder.
+//!
+//! A mover takes entries out of its [`Lane`] as [`Claimed`] tokens and reports each token's end to [`Completions`]. It
+//! knows nothing of queues, futures or other movers, nor who drives it: a thread of its own, or the reaper's.
+
+mod account;
+mod broken;
+mod claimed;
+mod completions;
+mod cpu;
+mod lane;
+mod outlet;
+mod station;
+
+use core::fmt;
+use std::time::Instant;
+
+pub(crate) use account::Account;
+pub(crate) use broken::Broken;
+pub use claimed::Claimed;
+pub use completions::Completions;
+pub(crate) use completions::Gathered;
+pub(crate) use cpu::{CpuMover, execute};
+pub use lane::Lane;
+pub(crate) use lane::{Budget, Chunk};
+pub(crate) use outlet::Outlet;
+pub use station::Bell;
+pub(crate) use station::Station;
+
+use crate::sqe::{OpFlags, Opcode};
+
+/// What a mover can do. A push refuses what its mover cannot.
+///
+/// # Examples
+///
+/// ```
+/// use memring::{Opcode, mover::Capabilities};
+/// let can = Capabilities::new(&[Opcode::Memcpy, Opcode::Memset]).max_len(1 << 21);
+/// assert!(can.supports(Opcode::Memset));
+/// assert!(!can.supports(Opcode::Flush));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    opcodes: u32,
+    flags: OpFlags,
+    max_len: u64,
+    alignment: u64,
+    system_calls: bool,
+    signals: bool,
+    quiescent_on_panic: bool,
+}
+
+impl Capabilities {
+    /// These operations, of any length and alignment, with no options.
+    #[must_use]
+    pub const fn new(opcodes: &[Opcode]) -> Self {
+        let mut set = 0;
+        let mut index = 0;
+        while index < opcodes.len() {
+            set |= 1 << opcodes[index] as u8;
+            index += 1;
+        }
+        Self {
+            opcodes: set,
+            flags: OpFlags::NONE,
+            max_len: u64::MAX,
+            alignment: 1,
+            system_calls: false,
+            signals: true,
+            quiescent_on_panic: false,
+        }
+    }
+
+    /// It honours these options (or, for hints, takes note of them).
+    #[must_use]
+    pub const fn flags(self, flags: OpFlags) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// It moves at most this many bytes in one operation.
+    #[must_use]
+    pub const fn max_len(self, bytes: u64) -> Self {
+        Self { max_len: bytes, ..self }
+    }
+
+    /// Addresses and lengths must be multiples of this power of two, bytes. Zero is taken as one.
+    #[must_use]
+    pub const fn alignment(self, bytes: u64) -> Self {
+        Self { alignment: if bytes == 0 { 1 } else { bytes }, ..self }
+    }
+
+    /// Its `poll` may make system calls, so a caller-driven `drain` may too.
+    #[must_use]
+    pub const fn system_calls(self) -> Self {
+        Self { system_calls: true, ..self }
+    }
+
+    /// It cannot wake anyone when a claimed operation ends: a caller that drives it must poll while some are under way.
+    #[must_use]
+    pub const fn must_be_polled(self) -> Self {
+        Self { signals: false, ..self }
+    }
+
+    /// After a panic in `poll`, nothing touches the memory of what it had claimed: those operations may complete (as
+    /// job corrupted). Otherwise they never do, and dropping the queue aborts the process rather than free their memory.
+    #[must_use]
+    pub const fn quiescent_on_panic(self) -> Self {
+        Self { quiescent_on_panic: true, ..self }
+    }
+
+    /// Whether it does this operation.
+    #[must_use]
+    pub const fn supports(&self, opcode: Opcode) -> bool {
+        self.opcodes & (1 << opcode as u8) != 0
+    }
+
+    /// Whether polling it may enter the kernel.
+    #[must_use]
+    pub const fn makes_system_calls(&self) -> bool {
+        self.system_calls
+    }
+
+    pub(crate) const fn signals(&self) -> bool {
+        self.signals
+    }
+
+    pub(crate) const fn is_quiescent_on_panic(&self) -> bool {
+        self.quiescent_on_panic
+    }
+
+    /// Whether it can execute this entry.
+    #[inline]
+    pub(crate) fn accept(&self, opcode: Opcode, sqe: &crate::sqe::Sqe) -> bool {
+        let misaligned = || {
+            let [_, _, dst, src, len, ..] = sqe.to_raw();
+            let source = if matches!(opcode, Opcode::Memcpy | Opcode::Memmove) { src } else { 0 };
+            (dst | source | len) & (self.alignment - 1) != 0
+        };
+        self.supports(opcode)
+            && self.flags.contains(sqe.op_flags())
+            && sqe.len() <= self.max_len
+            && (self.alignment == 1 || !misaligned())
+    }
+}
+
+/// What a poll came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was claimed or completed: poll again.
+    Busy,
+    /// Nothing could be done now, but claimed operations are under way.
+    Waiting,
+    /// Nothing to do: every claimed operation was completed, and the lane gave nothing.
+    Idle,
+}
+
+/// A data mover: a state machine that its driver polls.
+///
+/// **Thread.** One driver owns an instance: a thread of the queue, or the reaper (through `drain` and `wait`). All calls
+/// come from the driver, one at a time, but for a caller-driven mover not always from the same thread.
+/// Several drivers of one mover have an instance each; what they share is the mover's own affair (an `Arc` inside).
+///
+/// **Blocking.** [`poll`](DataMover::poll) must not block: other operations wait behind it. [`wait`](DataMover::wait) may.
+///
+/// **Allocation.** The queue allocates nothing per operation; a mover should not either.
+///
+/// **Memory.** The bytes that an entry names are the mover's from the claim to the completion, and the submitter's
+/// before and after. On an error the destination's bytes are whatever the mover left there.
+///
+/// **Panics.** A `poll` that panics is not called again; its driver answers what is still to come with
+/// [`JOB_CORRUPTED`](crate::Status::JOB_CORRUPTED). See [`Capabilities::quiescent_on_panic`] for what it had claimed.
+///
+/// # Safety
+///
+/// Nothing of an operation's memory is touched after it was completed, nor before it was claimed, and only as the
+/// entry says. Every claimed entry is completed exactly once (a token that is dropped completes itself; one that is
+/// forgotten breaks this contract).
+///
+/// # Examples
+///
+/// A mover for a device would hold its tokens while the device works; this one works at once.
+///
+/// ```
+/// use memring::mover::{Capabilities, Completions, DataMover, Lane, Progress};
+/// use memring::queue::{Drive, QueuePair};
+/// use memring::{Opcode, Sqe, Status};
+///
+/// struct Filler;
+///
+/// // SAFETY: writes only the claimed entry's destination, and only before completing it.
+/// unsafe impl DataMover for Filler {
+///     fn capabilities(&self) -> Capabilities {
+///         Capabilities::new(&[Opcode::Memset])
+///     }
+///     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
+///         let mut progress = Progress::Idle;
+///         while let Some(claimed) = lane.claim() {
+///             let sqe = claimed.sqe();
+///             for at in 0..sqe.len() as usize {
+///                 // SAFETY: the entry's submitter vouched for its region.
+///                 unsafe { sqe.dst().add(at).write(sqe.pattern()) };
+///             }
+///             done.complete(claimed, Status::SUCCESS);
+///             progress = Progress::Busy;
+///         }
+///         progress
+///     }
+/// }
+///
+/// let pair = QueuePair::builder().mover("filler", Drive::Caller, || Filler).build()?;
+/// let filler = pair.mover("filler").expect("it was just added");
+/// let (mut sq, mut cq) = pair.split();
+/// let mut buffer = [0_u8; 32];
+/// // SAFETY: the buffer outlives the completion, and nobody touches it until then.
+/// unsafe { sq.push(Sqe::memset(buffer.as_mut_ptr(), 7, 32).on(filler)) }?;
+/// sq.submit();
+/// cq.wait(1, None)?;
+/// assert!(cq.drain().all(|cqe| cqe.status().is_success() && cqe.mover() == filler));
+/// assert_eq!(buffer, [7; 32]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[expect(unsafe_code, reason = "the contract about memory is what this trait is")]
+pub unsafe trait DataMover: Send {
+    /// What it can do. Asked once, of the first instance, when the queue is built.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Claims what fits, advances what is under way, reports what is done.
+    fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress;
+
+    /// Blocks until something may have changed: the bell rang, the deadline passed, or an operation under way ended.
+    ///
+    /// Called by driver threads when `poll` had nothing to do. A mover that waits in the kernel or on hardware overrides
+    /// this and watches [`Bell::fd`] or [`Bell::is_rung`] too. Returning early is harmless.
+    fn wait(&mut self, bell: &Bell<'_>, deadline: Option<Instant>) {
+        bell.sleep(deadline);
+    }
+
+    /// Asks to give up a claimed operation with this user data, if that is possible; whether it was.
+    ///
+    /// A mover that does completes the operation as cancelled in a later poll.
+    fn cancel(&mut self, user_data: u64) -> bool {
+        let _ = user_data;
+        false
+    }
+}
+
+impl fmt::Debug for dyn DataMover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataMover").field("capabilities", &self.capabilities()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,11 @@
+//! What memring asks of the operating system: to sleep on a word, to wake a reactor, to know of a fork.
+//!
+//! The ground under all layers, Linux only. Nothing here knows an entry or a mover.
+
+mod eventfd;
+mod fork;
+mod futex;
+
+pub(crate) use eventfd::EventFd;
+pub(crate) use fork::Birth;
+pub(crate) use futex::Futex;

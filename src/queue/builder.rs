@@ -1,0 +1,291 @@
+//! Building a queue pair: options, movers, threads. All that is ever allocated is allocated here.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use memring_ring::{Consumer, Credits, Gate, Roster, completion};
+
+use super::core::Core;
+use super::drive::Driver;
+use super::route::{MAX_USER_MOVERS, Route, mover_of};
+use super::stats::{self, Books};
+use super::{BuildError, CompletionQueue, QueuePair, SubmissionQueue};
+use crate::mover::{Account, CpuMover, DataMover, Outlet, Station};
+use crate::os::Birth;
+use crate::sqe::INLINE;
+
+const ENTRIES: std::ops::RangeInclusive<usize> = 1..=65536;
+const DEFAULT_ENTRIES: usize = 1024;
+/// About what a memory copy of this size stalls a reactor tick: 100 us at 10 GB/s.
+const DEFAULT_POLL_BUDGET: u64 = 1 << 20;
+/// Half of what waking a sleeping thread costs on the machine of `benches/record/`.
+const DEFAULT_SPIN: Duration = Duration::from_micros(20);
+
+/// Who polls a mover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drive {
+    /// This many threads of the queue's own, 1 to 64, each with an instance.
+    Threads(usize),
+    /// The reaper, inside `drain()` and `wait()`, with one instance.
+    Caller,
+}
+
+impl Drive {
+    fn threads(self) -> usize {
+        match self {
+            Self::Threads(threads) => threads,
+            Self::Caller => 0,
+        }
+    }
+}
+
+/// One mover with a lane: how to make its instances, and who drives them.
+struct Plan {
+    name: String,
+    drive: Drive,
+    make: Box<dyn Fn() -> Box<dyn DataMover>>,
+}
+
+/// The options of a queue pair.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use memring::queue::{BuildError, QueuePair};
+/// let pair = QueuePair::builder()
+///     .entries(4096)
+///     .workers(1)
+///     .inline_max(512)
+///     .spin(Duration::from_micros(50))
+///     .build()?;
+/// assert!(matches!(QueuePair::builder().entries(0).build(), Err(BuildError::Entries(0))));
+/// assert!(matches!(QueuePair::builder().workers(65).build(), Err(BuildError::Workers(65))));
+/// # drop(pair);
+/// # Ok::<(), BuildError>(())
+/// ```
+#[must_use = "a builder builds nothing until `build`"]
+pub struct Builder {
+    entries: usize,
+    workers: usize,
+    poll_budget: u64,
+    inline_max: u64,
+    spin: Duration,
+    movers: Vec<Plan>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("entries", &self.entries)
+            .field("workers", &self.workers)
+            .field("poll_budget", &self.poll_budget)
+            .field("inline_max", &self.inline_max)
+            .field("spin", &self.spin)
+            .field("movers", &self.movers.iter().map(|plan| &plan.name).collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// What the reaper's half is made of.
+pub(crate) struct Reaping {
+    pub(super) consumer: Consumer,
+    pub(super) drivers: Vec<Driver>,
+    pub(super) helper: Option<Driver>,
+    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) poll_budget: u64,
+    pub(super) spin: Duration,
+}
+
+/// The drivers of a queue, before their threads begin.
+#[derive(Default)]
+struct Crew {
+    callers: Vec<Driver>,
+    helper: Option<Driver>,
+    /// With the thread's number within its mover, and its name.
+    threads: Vec<(Driver, usize, String)>,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        let workers = thread::available_parallelism().map_or(1, |cpus| cpus.get() - 1).clamp(1, 4);
+        Self {
+            entries: DEFAULT_ENTRIES,
+            workers,
+            poll_budget: DEFAULT_POLL_BUDGET,
+            inline_max: 0,
+            spin: DEFAULT_SPIN,
+            movers: Vec::new(),
+        }
+    }
+
+    /// How many operations can be under way or waiting to be reaped: 1 to 65536. Default: 1024.
+    pub fn entries(self, entries: usize) -> Self {
+        Self { entries, ..self }
+    }
+
+    /// How many threads drive the CPU mover: 0 to 64. With 0 the reaper drives it, inside `drain()` and `wait()`.
+    ///
+    /// Default: one less than the machine's CPUs, at least 1, at most 4.
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// How many bytes one `drain()` may move when the reaper drives. Default: 1 MiB.
+    ///
+    /// At least one operation is executed if any waits, however long it is.
+    pub fn poll_budget(self, bytes: usize) -> Self {
+        Self { poll_budget: (bytes as u64).max(1), ..self }
+    }
+
+    /// Operations of at most this many bytes are executed by the submitter, inside `submit()`. Default: 0, none.
+    pub fn inline_max(self, bytes: usize) -> Self {
+        Self { inline_max: bytes as u64, ..self }
+    }
+
+    /// How long an idle worker, or a waiting reaper, looks for work before it sleeps. Default: 20 us.
+    ///
+    /// Waking a sleeper costs the waker a system call and the sleeper tens of microseconds.
+    pub fn spin(self, limit: Duration) -> Self {
+        Self { spin: limit, ..self }
+    }
+
+    /// Adds a mover under a name. `make` is called once for each driver; see [`DataMover`] for an example.
+    ///
+    /// Its id is that of [`QueuePair::mover`]. The route gives it only what the movers before it cannot do; entries
+    /// reach it by [`Sqe::on`](crate::Sqe::on).
+    pub fn mover<M: DataMover + 'static>(mut self, name: &str, drive: Drive, make: impl Fn() -> M + 'static) -> Self {
+        self.movers.push(Plan { name: name.to_owned(), drive, make: Box::new(move || Box::new(make())) });
+        self
+    }
+
+    /// Builds the queue pair and starts its threads. No call on the path of an operation allocates after this.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: an option out of its range, two movers of one name, or a thread or an eventfd that the kernel
+    /// refuses. Nothing is left running then.
+    pub fn build(mut self) -> Result<QueuePair, BuildError> {
+        self.check()?;
+        let drive = if self.workers == 0 { Drive::Caller } else { Drive::Threads(self.workers) };
+        self.movers.insert(0, Plan { name: "workers".to_owned(), drive, make: Box::new(|| Box::new(CpuMover)) });
+
+        let (producer, consumer) = completion::ring(self.entries);
+        let outlet = Arc::new(Outlet::new(producer).map_err(BuildError::Os)?);
+        let inline = Arc::new(Account::new(INLINE, Arc::clone(&outlet), true));
+        let mut accounts = vec![(stats::Driver::Submitter, "inline".to_owned(), Arc::clone(&inline))];
+        let mut crew = Crew::default();
+        let stations: Box<[_]> = (self.movers.iter().enumerate())
+            .map(|(lane, plan)| plan.man(lane, self.entries, &outlet, &mut crew, &mut accounts))
+            .collect();
+        let core = Arc::new(Core {
+            entries: self.entries,
+            route: Route::new(
+                self.inline_max,
+                CpuMover::capabilities(),
+                stations.iter().map(|station| station.capabilities).collect(),
+            ),
+            credits: Credits::new(self.entries as u64),
+            intake: Gate::default(),
+            service: Gate::default(),
+            outlet,
+            stations,
+            caller_driven: self.movers.iter().map(|plan| plan.drive == Drive::Caller).collect(),
+            inline,
+            books: Books::new(accounts),
+            birth: Birth::now(),
+        });
+
+        let (poll_budget, spin) = (self.poll_budget, self.spin);
+        let Crew { callers, helper, threads } = crew;
+        let mut reaping = Reaping { consumer, drivers: callers, helper, threads: Vec::new(), poll_budget, spin };
+        let mut refused = None;
+        for (driver, member, name) in threads {
+            match spawn(driver, member, name, &core, spin) {
+                Ok(thread) => reaping.threads.push(thread),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        let cq = CompletionQueue::new(Arc::clone(&core), reaping);
+        match refused {
+            // Dropping the completion queue ends the threads that did start.
+            Some(error) => Err(BuildError::Os(error)),
+            None => Ok(QueuePair { sq: SubmissionQueue::new(Arc::clone(&core)), cq, core }),
+        }
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        if !ENTRIES.contains(&self.entries) {
+            return Err(BuildError::Entries(self.entries));
+        }
+        if self.workers > Roster::MAX {
+            return Err(BuildError::Workers(self.workers));
+        }
+        for (index, plan) in self.movers.iter().enumerate() {
+            let taken = plan.name == "workers" || plan.name == "inline";
+            if taken || self.movers[..index].iter().any(|other| other.name == plan.name) {
+                return Err(BuildError::DuplicateMover(plan.name.clone()));
+            }
+            if let Drive::Threads(threads) = plan.drive
+                && !(1..=Roster::MAX).contains(&threads)
+            {
+                return Err(BuildError::Threads(plan.name.clone(), threads));
+            }
+            if index >= MAX_USER_MOVERS {
+                return Err(BuildError::TooManyMovers(plan.name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Makes the mover's station and its drivers.
+    fn man(
+        &self,
+        lane: usize,
+        entries: usize,
+        outlet: &Arc<Outlet>,
+        crew: &mut Crew,
+        accounts: &mut Vec<(stats::Driver, String, Arc<Account>)>,
+    ) -> Arc<Station> {
+        let first = (self.make)();
+        let capabilities = first.capabilities();
+        let mover = mover_of(lane);
+        let station = Arc::new(Station::new(mover, &self.name, capabilities, entries, self.drive.threads()));
+        let mut driver = |who, instance| {
+            let account = Account::new(mover, Arc::clone(outlet), capabilities.is_quiescent_on_panic());
+            let account = Arc::new(account);
+            accounts.push((who, self.name.clone(), Arc::clone(&account)));
+            Driver::new(instance, Arc::clone(&station), account)
+        };
+        match self.drive {
+            Drive::Caller => crew.callers.push(driver(stats::Driver::Caller, first)),
+            Drive::Threads(threads) => {
+                let instances = std::iter::once(first).chain(std::iter::repeat_with(&self.make));
+                for (member, instance) in instances.take(threads).enumerate() {
+                    let name = format!("memring-{}-{member}", self.name);
+                    crew.threads.push((driver(stats::Driver::Thread(member), instance), member, name));
+                }
+                if lane == 0 {
+                    // The CPU mover's work can be done by anyone: a waiting reaper helps.
+                    crew.helper = Some(driver(stats::Driver::Caller, (self.make)()));
+                }
+            }
+        }
+        station
+    }
+}
+
+fn spawn(
+    driver: Driver,
+    member: usize,
+    name: String,
+    core: &Arc<Core>,
+    spin: Duration,
+) -> std::io::Result<JoinHandle<()>> {
+    let core = Arc::clone(core);
+    thread::Builder::new().name(name).spawn(move || driver.run(member, &core, spin))
+}

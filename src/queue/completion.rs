@@ -1,0 +1,414 @@
+//! The completion queue: reaping, waiting, arming, and driving what no thread drives.
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use memring_ring::{Consumer, Wake};
+
+use super::core::Core;
+use super::drive::Driver;
+use super::stats::Stats;
+use super::{Reaping, WaitError};
+use crate::cqe::Cqe;
+use crate::mover::{Budget, Progress};
+use crate::os::Futex;
+
+/// What [`CompletionQueue::arm`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "only Armed promises a wake"]
+pub enum Arm {
+    /// Nothing waits: the next completion makes the descriptor readable, once.
+    Armed,
+    /// Completions wait already, or work that this thread must drive: drain instead of sleeping.
+    NotEmpty,
+    /// A mover that this thread drives has operations under way and cannot signal their end: drain again soon.
+    MustPoll,
+}
+
+/// The reaping half of a queue pair: one owner, who may move it between threads.
+///
+/// Dropping it closes the queue and waits until nothing is in flight; completions not reaped are discarded.
+/// Forgetting it leaves the workers running and the memory allocated; nothing else happens.
+///
+/// See [`SubmissionQueue`](super::SubmissionQueue) for an example of both halves.
+#[derive(Debug)]
+pub struct CompletionQueue {
+    /// Leaked in a forked child: it must touch nothing there.
+    inner: ManuallyDrop<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    core: Arc<Core>,
+    consumer: Consumer,
+    /// Completions reaped whose credits were not given back yet.
+    owed: u64,
+    /// What this thread drives whenever it reaps.
+    drivers: Vec<Driver>,
+    /// The CPU mover of a queue with workers: driven only while waiting.
+    helper: Option<Driver>,
+    threads: Vec<JoinHandle<()>>,
+    budget: Budget,
+    spin: Duration,
+}
+
+impl CompletionQueue {
+    pub(super) fn new(core: Arc<Core>, reaping: Reaping) -> Self {
+        let Reaping { consumer, drivers, helper, threads, poll_budget, spin } = reaping;
+        let budget = Budget { bytes: poll_budget, operations: core.entries as u64 };
+        let inner = Inner { core, consumer, owed: 0, drivers, helper, threads, budget, spin };
+        Self { inner: ManuallyDrop::new(inner) }
+    }
+
+    /// Drives once what this thread drives, within the poll budget, and yields the completions there are now.
+    ///
+    /// At most as many as the queue has entries; what is not taken stays. Makes no system call with CPU movers, except to
+    /// wake a driver thread for work that is left over.
+    /// In a forked child it yields nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let (mut sq, mut cq) = QueuePair::builder().workers(0).build()?.split();
+    /// // SAFETY: nops touch no memory.
+    /// unsafe { sq.push_batch(&[Sqe::nop().user_data(3); 2]) }?;
+    /// sq.submit();
+    /// for cqe in cq.drain() {
+    ///     assert_eq!(cqe.user_data(), 3);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn drain(&mut self) -> Drain<'_> {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() {
+            return Drain { inner, left: 0 };
+        }
+        inner.settle();
+        let mut budget = inner.budget;
+        inner.drive(&mut budget);
+        let left = inner.consumer.ready(inner.core.entries);
+        Drain { inner, left }
+    }
+
+    /// Waits until `min` completions are ready or the timeout passes, and returns how many are ready; none are taken.
+    ///
+    /// While it waits it helps to execute what the workers have not begun. It returns early when fewer than `min`
+    /// operations are outstanding, since it would wait for nobody knows what. `None` waits without limit.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Forked`] in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use memring::queue::QueuePair;
+    /// let (_sq, mut cq) = QueuePair::builder().build()?.split();
+    /// assert_eq!(cq.wait(1, Some(Duration::from_secs(60)))?, 0, "nothing is outstanding");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait(&mut self, min: usize, timeout: Option<Duration>) -> Result<usize, WaitError> {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() {
+            return Err(WaitError::Forked);
+        }
+        inner.settle();
+        Ok(inner.wait(min, timeout))
+    }
+
+    /// Asks for one wake, through [`as_fd`](AsFd::as_fd), at the next completion.
+    ///
+    /// Call it before sleeping in a reactor, and sleep only if the answer is [`Arm::Armed`]. After the wake, drain and
+    /// arm again. While nobody is armed, completions cost no system call.
+    /// In caller-driven mode a submission by another thread counts as an event too.
+    /// In a forked child the answer is [`Arm::MustPoll`], and nothing will come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{Arm, QueuePair};
+    /// let (_sq, mut cq) = QueuePair::builder().build()?.split();
+    /// assert_eq!(cq.arm(), Arm::Armed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn arm(&mut self) -> Arm {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() {
+            return Arm::MustPoll;
+        }
+        inner.settle();
+        if inner.has_something() {
+            return Arm::NotEmpty;
+        }
+        if inner.drivers.iter().any(Driver::must_be_polled) {
+            return Arm::MustPoll;
+        }
+        inner.announce_armed();
+        if inner.has_something() {
+            inner.core.outlet.bell().retract();
+            return Arm::NotEmpty;
+        }
+        Arm::Armed
+    }
+
+    /// Makes the descriptor unreadable again: for level-triggered loops, after a wake. Edge-triggered ones need not.
+    pub fn clear(&mut self) {
+        if !self.inner.core.birth.is_foreign() {
+            self.inner.core.outlet.fd().clear();
+        }
+    }
+
+    /// How many operations were submitted and have not ended. Completions that wait to be reaped are not counted.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.inner.core.in_flight()
+    }
+
+    /// Closes the intake and waits until nothing is in flight, or the timeout passes; returns how many still are.
+    ///
+    /// Completions stay and can be drained afterwards; pushes are refused as
+    /// [`Closed`](super::PushError::Closed) from now on. Called again, it waits again.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Forked`] in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let (mut sq, mut cq) = QueuePair::builder().build()?.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.shutdown(None)?, 0);
+    /// assert_eq!(cq.drain().count(), 1);
+    /// // SAFETY: as above.
+    /// assert!(unsafe { sq.push(Sqe::nop()) }.is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(&mut self, timeout: Option<Duration>) -> Result<u64, WaitError> {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() {
+            return Err(WaitError::Forked);
+        }
+        inner.core.intake.close();
+        inner.settle();
+        inner.wait(inner.outstanding(), timeout);
+        Ok(inner.core.in_flight())
+    }
+
+    /// What the queue has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.core.stats()
+    }
+}
+
+impl Inner {
+    /// Gives back the credits of what was reaped.
+    #[inline]
+    fn settle(&mut self) {
+        if self.owed > 0 {
+            self.core.credits.give_back(std::mem::take(&mut self.owed));
+        }
+    }
+
+    /// Polls the drivers of this thread once; whether one of them got on.
+    #[inline]
+    fn drive(&mut self, budget: &mut Budget) -> bool {
+        let mut busy = false;
+        for driver in &mut self.drivers {
+            if budget.is_spent() {
+                break;
+            }
+            busy |= driver.poll(budget) == Progress::Busy;
+        }
+        busy
+    }
+
+    /// As [`drive`](Inner::drive), one chunk each, and the workers' lane too.
+    fn help(&mut self) -> bool {
+        let mut busy = false;
+        for driver in self.drivers.iter_mut().chain(&mut self.helper) {
+            busy |= driver.poll(&mut Budget::CHUNK.clone()) == Progress::Busy;
+        }
+        busy
+    }
+
+    /// Operations that were submitted and not reaped, except those that never complete.
+    fn outstanding(&self) -> usize {
+        let gone = self.consumer.popped() + self.core.outlet.abandoned();
+        usize::try_from(self.core.intake.passed().saturating_sub(gone)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a reaper should not sleep: completions, or work that no thread will do.
+    fn has_something(&mut self) -> bool {
+        self.consumer.ready(1) > 0 || self.drivers.iter().any(Driver::has_work)
+    }
+
+    fn announce_armed(&mut self) -> Option<Wake> {
+        self.core.outlet.bell().announce(Wake::Armed, self.consumer.popped() + 1)
+    }
+
+    fn wait(&mut self, min: usize, timeout: Option<Duration>) -> usize {
+        // A timeout beyond the clock's range is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut idle_since = None;
+        let mut was_armed = false;
+        while self.consumer.ready(min) < min && self.outstanding() >= min {
+            let helped = self.help();
+            if helped {
+                idle_since = None;
+                if deadline.is_none() {
+                    continue;
+                }
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                break;
+            }
+            if helped {
+                continue;
+            }
+            if now.duration_since(*idle_since.get_or_insert(now)) < self.spin {
+                std::hint::spin_loop();
+                continue;
+            }
+            was_armed |= self.sleep(min, deadline.map(|deadline| deadline - now));
+        }
+        if was_armed && self.consumer.ready(1) == 0 {
+            self.announce_armed();
+        }
+        self.consumer.ready(self.core.entries)
+    }
+
+    /// Sleeps until `min` completions are ready or there is something to do; whether that broke into an armed state.
+    fn sleep(&mut self, min: usize, timeout: Option<Duration>) -> bool {
+        if self.drivers.iter().any(Driver::must_be_polled) {
+            thread::yield_now();
+            return false;
+        }
+        let target = self.consumer.popped() + min as u64;
+        let before = self.core.outlet.bell().announce(Wake::Blocked, target);
+        let worthless = self.consumer.ready(min) >= min
+            || self.outstanding() < min
+            || self.drivers.iter().chain(&self.helper).any(Driver::has_work);
+        if !worthless {
+            self.core.outlet.bell().sleep(&Futex, timeout);
+        }
+        let unrung = self.core.outlet.bell().retract();
+        unrung && before == Some(Wake::Armed)
+    }
+
+    /// Ends the driver threads. Nothing is in flight.
+    fn dismiss(&mut self) {
+        self.core.service.close();
+        for station in &self.core.stations {
+            while station.wake_one() {}
+        }
+        let me = thread::current().id();
+        for thread in self.threads.drain(..) {
+            // A thread that is itself the last owner cannot wait for its own end: it is detached.
+            if thread.thread().id() != me {
+                // A driver catches its mover's panics; there is nothing to hear from a join.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl AsFd for CompletionQueue {
+    /// The descriptor that [`arm`](CompletionQueue::arm) makes readable: an eventfd.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.core.outlet.fd().as_fd()
+    }
+}
+
+impl AsRawFd for CompletionQueue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for CompletionQueue {
+    fn drop(&mut self) {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() {
+            return;
+        }
+        inner.core.intake.close();
+        loop {
+            while inner.consumer.pop::<Cqe>().is_some() {}
+            if inner.outstanding() == 0 {
+                break;
+            }
+            inner.wait(1, None);
+        }
+        if inner.core.in_flight() > 0 {
+            abort_over_memory_in_use(inner.core.in_flight());
+        }
+        inner.dismiss();
+        // The drivers and the consumer go first; the threads have ended, so this is the last use of `inner`.
+        drop_inner(&mut self.inner);
+    }
+}
+
+/// A mover broke down while it may still touch memory: returning would let the submitter free that memory.
+#[cold]
+fn abort_over_memory_in_use(operations: u64) -> ! {
+    eprintln!("memring: a mover panicked with {operations} operations under way that may still touch memory; aborting");
+    std::process::abort()
+}
+
+#[expect(unsafe_code, reason = "ends a ManuallyDrop that exists for the sake of forked children")]
+fn drop_inner(inner: &mut ManuallyDrop<Inner>) {
+    // SAFETY: called once, at the end of the owner's drop, which does not use it again.
+    unsafe { ManuallyDrop::drop(inner) }
+}
+
+/// The completions that were there when [`CompletionQueue::drain`] was called.
+///
+/// Each is taken as it is yielded; dropping or forgetting the rest leaves it in the queue.
+#[derive(Debug)]
+pub struct Drain<'a> {
+    inner: &'a mut Inner,
+    left: usize,
+}
+
+/// Credits are given back in portions, so that a long drain does not starve a submitter: one of this many of all entries...
+const PORTIONS: u64 = 4;
+/// ...and at the latest after so many.
+const PORTION: u64 = 64;
+
+impl Iterator for Drain<'_> {
+    type Item = Cqe;
+
+    #[inline]
+    fn next(&mut self) -> Option<Cqe> {
+        self.left = self.left.checked_sub(1)?;
+        let cqe = self.inner.consumer.pop()?;
+        self.inner.owed += 1;
+        if self.inner.owed >= PORTION || self.inner.owed * PORTIONS >= self.inner.core.entries as u64 {
+            self.inner.settle();
+        }
+        Some(cqe)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Drain<'_> {}
+
+impl Drop for Drain<'_> {
+    fn drop(&mut self) {
+        self.inner.settle();
+    }
+}

@@ -1,0 +1,83 @@
+//! The queue pair: entries in, completions out, movers in between. No futures here.
+//!
+//! ```text
+//!  Sqe ─push─▶ SubmissionQueue ─submit─▶ Route ─▶ lane of a mover ─▶ mover ─▶ Cqe ─▶ CompletionQueue ─drain─▶ you
+//! ```
+//!
+//! A push takes a credit, reaping gives it back: nothing between can overflow, and a full queue is known at the push. Who
+//! executes is a matter of the drive: the submitter (inline), threads, or the reaper itself when there are no threads.
+
+mod builder;
+mod completion;
+mod core;
+mod drive;
+mod route;
+mod stats;
+mod submission;
+
+pub(crate) use self::builder::Reaping;
+pub use self::builder::{Builder, Drive};
+pub use self::completion::{Arm, CompletionQueue, Drain};
+pub use self::route::Route;
+pub use self::stats::{Driver, DriverStats, MoverStats, Stats};
+pub use self::submission::SubmissionQueue;
+pub use crate::error::{BuildError, PushError, WaitError};
+
+use std::sync::Arc;
+
+use self::core::Core;
+use crate::sqe::MoverId;
+
+/// Both halves of a queue, before they are split.
+///
+/// # Examples
+///
+/// ```
+/// use memring::queue::QueuePair;
+/// let pair = QueuePair::builder().entries(4096).workers(2).build()?;
+/// let (sq, cq) = pair.split();
+/// # drop((sq, cq));
+/// # Ok::<(), memring::queue::BuildError>(())
+/// ```
+#[derive(Debug)]
+pub struct QueuePair {
+    core: Arc<Core>,
+    sq: SubmissionQueue,
+    cq: CompletionQueue,
+}
+
+impl QueuePair {
+    /// The options of a queue pair, at their defaults.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The two halves, to be owned apart: the submitting one can be cloned, the reaping one not.
+    #[must_use]
+    pub fn split(self) -> (SubmissionQueue, CompletionQueue) {
+        (self.sq, self.cq)
+    }
+
+    /// Both halves, without parting them: for a single-threaded loop that keeps the pair.
+    pub fn halves(&mut self) -> (&mut SubmissionQueue, &mut CompletionQueue) {
+        (&mut self.sq, &mut self.cq)
+    }
+
+    /// The routing table.
+    #[must_use]
+    pub fn route(&self) -> &Route {
+        &self.core.route
+    }
+
+    /// The id of a mover that was added under this name.
+    #[must_use]
+    pub fn mover(&self, name: &str) -> Option<MoverId> {
+        self.core.stations.iter().find(|station| station.name == name).map(|station| station.mover)
+    }
+
+    /// What the queue has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+}

@@ -1,0 +1,136 @@
+//! Statistics: who executed what, and what waking cost.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use crate::mover::{Account, Station};
+use crate::sqe::MoverId;
+
+/// Who called a mover's poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Driver {
+    /// The submitter, inside `submit()`.
+    Submitter,
+    /// The reaper, inside `drain()` or `wait()`.
+    Caller,
+    /// A thread of the queue's own, by number.
+    Thread(usize),
+}
+
+/// The totals of one driver of one mover, since the queue was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// The mover.
+    pub mover: MoverId,
+    /// The mover's name.
+    pub name: String,
+    /// Who drove it.
+    pub driver: Driver,
+    /// Operations completed, whatever their status.
+    pub operations: u64,
+    /// Bytes named by the operations that succeeded.
+    pub bytes: u64,
+    /// Postings of completions.
+    pub batches: u64,
+}
+
+/// The totals of one mover, over all its drivers, since the queue was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MoverStats {
+    /// Operations completed, whatever their status.
+    pub operations: u64,
+    /// Bytes named by the operations that succeeded.
+    pub bytes: u64,
+    /// Postings of completions.
+    pub batches: u64,
+    /// System calls that woke one of its drivers.
+    pub wakes: u64,
+    /// Operations that fell back from a better way to do them. The CPU mover has none.
+    pub fallbacks: u64,
+}
+
+/// What a queue pair has done so far: a snapshot. Running counts of other threads may be slightly behind.
+///
+/// # Examples
+///
+/// ```
+/// use memring::{Sqe, WORKERS, queue::{Driver, QueuePair}};
+/// let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+/// // SAFETY: a nop touches no memory.
+/// unsafe { sq.push(Sqe::nop()) }?;
+/// sq.submit();
+/// assert_eq!(cq.drain().count(), 1);
+/// let stats = cq.stats();
+/// assert_eq!(stats.mover(WORKERS).operations, 1);
+/// assert_eq!(stats.driver(WORKERS, Driver::Caller).map(|driver| driver.operations), Some(1));
+/// assert_eq!(stats.eventfd_writes, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Each driver of each mover.
+    pub drivers: Vec<DriverStats>,
+    /// System calls that woke a driver, by mover.
+    pub wakes: Vec<(MoverId, u64)>,
+    /// System calls that woke the reaper out of `wait()`.
+    pub reaper_wakes: u64,
+    /// System calls that made the reaper's descriptor readable.
+    pub eventfd_writes: u64,
+}
+
+impl Stats {
+    /// The totals of one mover.
+    #[must_use]
+    pub fn mover(&self, mover: MoverId) -> MoverStats {
+        let mut total = MoverStats::default();
+        for driver in self.drivers.iter().filter(|driver| driver.mover == mover) {
+            total.operations += driver.operations;
+            total.bytes += driver.bytes;
+            total.batches += driver.batches;
+        }
+        total.wakes = self.wakes.iter().filter(|(of, _)| *of == mover).map(|(_, wakes)| wakes).sum();
+        total
+    }
+
+    /// One driver of one mover, if there is such a driver.
+    #[must_use]
+    pub fn driver(&self, mover: MoverId, driver: Driver) -> Option<&DriverStats> {
+        self.drivers.iter().find(|stats| stats.mover == mover && stats.driver == driver)
+    }
+}
+
+/// The accounts of all drivers, for reading.
+#[derive(Debug)]
+pub(crate) struct Books(Box<[(Driver, String, Arc<Account>)]>);
+
+impl Books {
+    pub(crate) fn new(accounts: Vec<(Driver, String, Arc<Account>)>) -> Self {
+        Self(accounts.into_boxed_slice())
+    }
+}
+
+impl Core {
+    /// A snapshot of all counters.
+    pub(crate) fn stats(&self) -> Stats {
+        let read = |(driver, name, account): &(Driver, String, Arc<Account>)| DriverStats {
+            mover: account.mover,
+            name: name.clone(),
+            driver: *driver,
+            operations: account.operations(),
+            bytes: account.bytes(),
+            batches: account.batches(),
+        };
+        let wakes = |station: &Arc<Station>| (station.mover, station.wakes());
+        let (reaper_wakes, eventfd_writes) = self.outlet.wakes();
+        Stats {
+            drivers: self.books.0.iter().map(read).collect(),
+            wakes: self.stations.iter().map(wakes).collect(),
+            reaper_wakes,
+            eventfd_writes,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The submission queue: entries are checked and staged by a push, published by a submit.
+#![expect(unsafe_code, reason = "declares the unsafe push, and executes inline entries under its contract")]
+
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+use super::PushError;
+use super::core::Core;
+use super::route::lane_of;
+use super::stats::Stats;
+use crate::mover::{Gathered, execute};
+use crate::sqe::{INLINE, Sqe};
+
+/// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
+///
+/// Nothing happens at a push; [`submit`](SubmissionQueue::submit) publishes what was staged. Dropping a submission
+/// queue publishes it too (or discards it, if the queue is closed); forgetting one loses only what it had staged.
+///
+/// # Examples
+///
+/// ```
+/// use memring::{Sqe, queue::QueuePair};
+/// let (mut sq, mut cq) = QueuePair::builder().entries(64).build()?.split();
+/// let src = vec![7_u8; 4096];
+/// let mut dst = vec![0_u8; 4096];
+/// // SAFETY: both buffers live, untouched, until the completion was reaped below.
+/// unsafe { sq.push(Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), 4096).user_data(1)) }?;
+/// assert_eq!(sq.submit(), 1);
+/// cq.wait(1, None)?;
+/// assert!(cq.drain().all(|cqe| cqe.status().is_success()));
+/// assert_eq!(dst, src);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct SubmissionQueue {
+    /// Leaked in a forked child: it must touch nothing there.
+    core: ManuallyDrop<Arc<Core>>,
+    /// Entries whose mover is chosen and whose credit is taken. Room for all entries, so it never grows.
+    staged: Vec<Sqe>,
+    gathered: Box<Gathered>,
+}
+
+impl SubmissionQueue {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        let staged = Vec::with_capacity(core.entries);
+        Self { core: ManuallyDrop::new(core), staged, gathered: Box::new(Gathered::new()) }
+    }
+
+    /// Checks and stages one entry, and takes a credit for it. It begins at the next [`submit`](SubmissionQueue::submit).
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the entry: the queue is full or closed, or the entry makes no sense. Nothing was staged.
+    ///
+    /// # Safety
+    ///
+    /// From the submit until the entry's completion is reaped, or until the drop of the completion queue *returns*:
+    /// the destination is valid for reads and writes of the entry's length (a flush: for reads), the source for reads;
+    /// nobody else accesses the destination, and nobody writes the source. Unlinked entries run in any
+    /// order and at the same time, so two entries under way alias each other like any two accesses.
+    /// An entry that was staged and never submitted asks for nothing. Pointers given to the [`Sqe`] constructors
+    /// must have had provenance over their regions; [`Sqe::from_raw`] needs addresses whose provenance was exposed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::{PushError, QueuePair}};
+    /// let (mut sq, _cq) = QueuePair::builder().entries(1).build()?.split();
+    /// // SAFETY: nops touch no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// // SAFETY: as above.
+    /// let full = unsafe { sq.push(Sqe::nop().user_data(2)) };
+    /// assert!(matches!(full, Err(PushError::Full(sqe)) if sqe.data() == 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub unsafe fn push(&mut self, sqe: Sqe) -> Result<(), PushError> {
+        let routed = self.admit(&sqe)?;
+        if !self.core.credits.take(1) {
+            return Err(PushError::Full(sqe));
+        }
+        self.staged.push(routed);
+        Ok(())
+    }
+
+    /// Checks and stages all of the entries, or none: they need credits at once, and stay adjacent and in order.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the entry that is at fault; the first one where it is the batch
+    /// ([`Full`](PushError::Full), [`Closed`](PushError::Closed), [`Forked`](PushError::Forked),
+    /// [`TooLong`](PushError::TooLong)). Nothing was staged.
+    ///
+    /// # Safety
+    ///
+    /// That of [`push`](SubmissionQueue::push), for each entry.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::{PushError, QueuePair}};
+    /// let (mut sq, mut cq) = QueuePair::builder().entries(4).build()?.split();
+    /// // SAFETY: nops touch no memory.
+    /// unsafe { sq.push_batch(&[Sqe::nop(); 3]) }?;
+    /// // SAFETY: as above.
+    /// assert!(matches!(unsafe { sq.push_batch(&[Sqe::nop(); 2]) }, Err(PushError::Full(_))));
+    /// // SAFETY: as above.
+    /// assert!(matches!(unsafe { sq.push_batch(&[Sqe::nop(); 5]) }, Err(PushError::TooLong(_))));
+    /// assert_eq!(sq.submit(), 3);
+    /// # cq.wait(3, None)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub unsafe fn push_batch(&mut self, sqes: &[Sqe]) -> Result<(), PushError> {
+        let Some(&first) = sqes.first() else { return Ok(()) };
+        if sqes.len() > self.core.entries {
+            return Err(PushError::TooLong(first));
+        }
+        let before = self.staged.len();
+        for sqe in sqes {
+            match self.admit(sqe) {
+                Ok(routed) => self.staged.push(routed),
+                Err(error) => {
+                    self.staged.truncate(before);
+                    return Err(error);
+                }
+            }
+        }
+        if !self.core.credits.take(sqes.len() as u64) {
+            self.staged.truncate(before);
+            return Err(PushError::Full(first));
+        }
+        Ok(())
+    }
+
+    /// The entry with its mover chosen, if the queue takes it.
+    #[inline]
+    fn admit(&self, sqe: &Sqe) -> Result<Sqe, PushError> {
+        if self.core.birth.is_foreign() {
+            return Err(PushError::Forked(*sqe));
+        }
+        if self.core.intake.is_closed() {
+            return Err(PushError::Closed(*sqe));
+        }
+        match self.core.route.resolve(sqe) {
+            Ok(mover) => Ok(sqe.on(mover)),
+            Err(refusal) => Err(PushError::refused(refusal, *sqe)),
+        }
+    }
+
+    /// Publishes all that is staged, wakes at most one sleeping driver of each mover concerned, and executes what goes
+    /// [`INLINE`]. Returns how many entries were submitted.
+    ///
+    /// That is 0 if the queue was closed, or this process forked, after the pushes: what was staged is discarded then.
+    pub fn submit(&mut self) -> usize {
+        let count = self.staged.len();
+        if count == 0 || self.core.birth.is_foreign() {
+            self.staged.clear();
+            return 0;
+        }
+        if !self.core.intake.pass(count as u64) {
+            self.staged.clear();
+            self.core.credits.give_back(count as u64);
+            return 0;
+        }
+        self.publish();
+        self.execute_inline();
+        self.staged.clear();
+        count
+    }
+
+    /// How many entries are staged.
+    #[must_use]
+    pub fn staged(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// How many operations were submitted and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.core.in_flight()
+    }
+
+    /// Whether the completion queue is gone or shut down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.core.intake.is_closed()
+    }
+
+    /// What the queue has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    /// Sends each run of entries with the same mover to that mover's lane.
+    #[inline]
+    fn publish(&self) {
+        let core = &**self.core;
+        for run in self.staged.chunk_by(|a, b| a.mover() == b.mover()) {
+            let Some(lane) = lane_of(run[0].mover()) else { continue };
+            let station = &core.stations[lane];
+            station.push_batch(run);
+            if core.caller_driven[lane] {
+                core.outlet.call_reaper();
+            } else {
+                station.wake_one();
+            }
+        }
+    }
+
+    #[inline]
+    fn execute_inline(&mut self) {
+        let account = &self.core.inline;
+        let (mut operations, mut bytes) = (0, 0);
+        for sqe in self.staged.iter().filter(|sqe| sqe.mover() == INLINE) {
+            // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
+            let status = unsafe { execute(sqe) };
+            operations += 1;
+            bytes += sqe.len();
+            if self.gathered.add(crate::cqe::Cqe::new(sqe.data(), status, INLINE)) {
+                account.record_shared(operations, bytes);
+                (operations, bytes) = (0, 0);
+                account.outlet.post(self.gathered.take());
+            }
+        }
+        if operations > 0 {
+            account.record_shared(operations, bytes);
+            account.outlet.post(self.gathered.take());
+        }
+    }
+}
+
+impl Clone for SubmissionQueue {
+    /// Another submitter of the same queue, with an empty stage of its own.
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.core))
+    }
+}
+
+impl Drop for SubmissionQueue {
+    fn drop(&mut self) {
+        if !self.core.birth.is_foreign() {
+            self.submit();
+            // SAFETY: dropped here, once, and not used again.
+            unsafe { ManuallyDrop::drop(&mut self.core) };
+        }
+    }
+}
