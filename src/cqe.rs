@@ -65,18 +65,39 @@ statuses! {
 
 impl Status {
     /// The status of this value, known or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Status;
+    /// assert_eq!(Status::from_u16(5), Status::CANCELLED);
+    /// assert_eq!(Status::from_u16(999).to_string(), "status 999");
+    /// ```
     #[must_use]
     pub const fn from_u16(value: u16) -> Self {
         Self(value)
     }
 
     /// The value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(memring::Status::FAULT.to_u16(), 6);
+    /// ```
     #[must_use]
     pub const fn to_u16(self) -> u16 {
         self.0
     }
 
     /// Whether the operation was done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Status;
+    /// assert!(Status::SUCCESS.is_success() && !Status::IO.is_success());
+    /// ```
     #[must_use]
     #[inline]
     pub const fn is_success(self) -> bool {
@@ -116,6 +137,13 @@ pub struct Cqe([u64; 2]);
 
 impl Cqe {
     /// The completion of an operation with this user data, by this mover.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, Status, WORKERS};
+    /// assert!(Cqe::new(7, Status::SUCCESS, WORKERS).status().is_success());
+    /// ```
     #[must_use]
     #[inline]
     pub const fn new(user_data: u64, status: Status, mover: MoverId) -> Self {
@@ -123,6 +151,13 @@ impl Cqe {
     }
 
     /// The same completion, with a value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, Status, WORKERS};
+    /// assert_eq!(Cqe::new(7, Status::IO, WORKERS).with_value(28).value(), 28);
+    /// ```
     #[must_use]
     pub const fn with_value(self, value: u32) -> Self {
         let [user_data, word] = self.0;
@@ -130,6 +165,13 @@ impl Cqe {
     }
 
     /// What the entry carried.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, Status, WORKERS};
+    /// assert_eq!(Cqe::new(7, Status::SUCCESS, WORKERS).user_data(), 7);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn user_data(&self) -> u64 {
@@ -137,6 +179,13 @@ impl Cqe {
     }
 
     /// How the operation ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, Status, WORKERS};
+    /// assert_eq!(Cqe::new(7, Status::FAULT, WORKERS).status(), Status::FAULT);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn status(&self) -> Status {
@@ -145,6 +194,13 @@ impl Cqe {
     }
 
     /// A number whose meaning depends on the operation and the status; 0 unless they say otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, Status, WORKERS};
+    /// assert_eq!(Cqe::new(7, Status::SUCCESS, WORKERS).value(), 0);
+    /// ```
     #[must_use]
     pub const fn value(&self) -> u32 {
         let [a, b, c, d, ..] = self.0[1].to_le_bytes();
@@ -152,12 +208,26 @@ impl Cqe {
     }
 
     /// Who executed it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, INLINE, Status};
+    /// assert_eq!(Cqe::new(7, Status::SUCCESS, INLINE).mover(), INLINE);
+    /// ```
     #[must_use]
     pub const fn mover(&self) -> MoverId {
         MoverId::from_u8(self.0[1].to_le_bytes()[6])
     }
 
     /// The completion's flags. The ring's phase bit is not among them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, Status, WORKERS};
+    /// assert_eq!(Cqe::new(7, Status::SUCCESS, WORKERS).flags(), 0);
+    /// ```
     #[must_use]
     pub const fn flags(&self) -> u8 {
         (self.0[1] & !PHASE_BIT).to_le_bytes()[7]

@@ -29,12 +29,26 @@ macro_rules! push_errors {
 
         impl PushError {
             /// The refused entry.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use memring::{Sqe, queue::PushError};
+            /// assert_eq!(PushError::Full(Sqe::nop().user_data(4)).sqe().data(), 4);
+            /// ```
             #[must_use]
             pub const fn sqe(&self) -> &Sqe {
                 match self { $(Self::$name(sqe) => sqe,)* }
             }
 
             /// The refused entry, to push again.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use memring::{Sqe, queue::PushError};
+            /// assert_eq!(PushError::Closed(Sqe::nop()).into_sqe(), Sqe::nop());
+            /// ```
             #[must_use]
             pub const fn into_sqe(self) -> Sqe {
                 match self { $(Self::$name(sqe) => sqe,)* }
@@ -73,6 +87,7 @@ push_errors! {
 }
 
 impl PushError {
+    #[cold]
     pub(crate) fn refused(refusal: Refusal, sqe: Sqe) -> Self {
         match refusal {
             Refusal::Null => Self::Null(sqe),

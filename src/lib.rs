@@ -39,6 +39,7 @@ pub mod cqe;
 mod error;
 mod memory;
 pub mod mover;
+mod opcode;
 mod os;
 pub mod queue;
 pub mod sqe;

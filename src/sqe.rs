@@ -18,99 +18,7 @@ use core::fmt;
 
 use memring_ring::Words;
 
-/// What an entry does. Values are part of the entry's layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum Opcode {
-    /// Nothing: completes with success. For measuring, and for waking a reactor.
-    Nop = 0,
-    /// Copy between regions that do not overlap.
-    Memcpy = 1,
-    /// Copy between regions that may overlap, as if through a buffer.
-    Memmove = 2,
-    /// Set every byte to one value.
-    Memset = 3,
-    /// Write the region's cache lines back to memory.
-    Flush = 4,
-}
-
-impl Opcode {
-    /// All opcodes of this version.
-    pub const ALL: [Self; 5] = [Self::Nop, Self::Memcpy, Self::Memmove, Self::Memset, Self::Flush];
-
-    /// The opcode of this value, if there is one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use memring::Opcode;
-    /// assert_eq!(Opcode::from_u8(1), Some(Opcode::Memcpy));
-    /// assert_eq!(Opcode::from_u8(200), None);
-    /// ```
-    #[must_use]
-    #[inline]
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        match value {
-            0 => Some(Self::Nop),
-            1 => Some(Self::Memcpy),
-            2 => Some(Self::Memmove),
-            3 => Some(Self::Memset),
-            4 => Some(Self::Flush),
-            _ => None,
-        }
-    }
-}
-
-/// Options of one operation, for its mover.
-///
-/// # Examples
-///
-/// ```
-/// use memring::OpFlags;
-/// let both = OpFlags::MEM_DURABLE | OpFlags::NO_CACHE_HINT;
-/// assert!(both.contains(OpFlags::MEM_DURABLE));
-/// assert_eq!(both.bits(), 3);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct OpFlags(u32);
-
-impl OpFlags {
-    /// No option.
-    pub const NONE: Self = Self(0);
-    /// Complete only when the destination is durable. No mover of this version supports it.
-    pub const MEM_DURABLE: Self = Self(1 << 0);
-    /// The destination will not be read soon: a mover may bypass the cache. A hint; ignoring it is correct.
-    pub const NO_CACHE_HINT: Self = Self(1 << 1);
-
-    /// Every flag of this version.
-    pub(crate) const KNOWN: Self = Self(0b11);
-
-    /// The flags of these bits, known or not; a push refuses unknown ones.
-    #[must_use]
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    /// The bits: values as in the seed's `flags` argument.
-    #[must_use]
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Whether every flag of `other` is set here.
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-impl core::ops::BitOr for OpFlags {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
+pub use crate::opcode::{OpFlags, Opcode};
 
 /// Which mover executes an entry.
 ///
@@ -135,12 +43,25 @@ pub const WORKERS: MoverId = MoverId(2);
 
 impl MoverId {
     /// The id of this value, whether or not a mover bears it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{MoverId, WORKERS};
+    /// assert_eq!(MoverId::from_u8(2), WORKERS);
+    /// ```
     #[must_use]
     pub const fn from_u8(value: u8) -> Self {
         Self(value)
     }
 
     /// The value, as it stands in an entry's word 0 and in a completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(memring::INLINE.to_u8(), 1);
+    /// ```
     #[must_use]
     pub const fn to_u8(self) -> u8 {
         self.0
@@ -192,24 +113,56 @@ impl Sqe {
     }
 
     /// An operation that does nothing and completes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, Sqe};
+    /// assert_eq!(Sqe::nop().opcode(), Some(Opcode::Nop));
+    /// ```
     #[must_use]
     pub const fn nop() -> Self {
         Self::new(Opcode::Nop)
     }
 
     /// Copies `len` bytes from `src` to `dst`, which must not overlap (a push refuses it if they do).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let (mut dst, src) = ([0_u8; 8], [7_u8; 8]);
+    /// assert_eq!(Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), 8).src(), src.as_ptr());
+    /// ```
     #[must_use]
     pub fn memcpy(dst: *mut u8, src: *const u8, len: usize) -> Self {
         Self::new(Opcode::Memcpy).regions(dst, src, len)
     }
 
     /// Copies `len` bytes from `src` to `dst`, which may overlap.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let mut buffer = [0_u8; 8];
+    /// let start = buffer.as_mut_ptr();
+    /// assert_eq!(Sqe::memmove(start.wrapping_add(2), start, 6).len(), 6);
+    /// ```
     #[must_use]
     pub fn memmove(dst: *mut u8, src: *const u8, len: usize) -> Self {
         Self::new(Opcode::Memmove).regions(dst, src, len)
     }
 
     /// Sets `len` bytes at `dst` to `value`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let mut dst = [0_u8; 8];
+    /// assert_eq!(Sqe::memset(dst.as_mut_ptr(), 7, 8).pattern(), 7);
+    /// ```
     #[must_use]
     pub fn memset(dst: *mut u8, value: u8, len: usize) -> Self {
         let pattern = u64::from(value) * 0x0101_0101_0101_0101;
@@ -219,6 +172,14 @@ impl Sqe {
     /// Writes the cache lines of `len` bytes at `dst` back to memory. The bytes do not change.
     ///
     /// This is the flush of the CPU's caches, as for persistent memory; it makes nothing durable in a file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, Sqe};
+    /// let page = [0_u8; 64];
+    /// assert_eq!(Sqe::flush(page.as_ptr(), 64).opcode(), Some(Opcode::Flush));
+    /// ```
     #[must_use]
     pub fn flush(dst: *const u8, len: usize) -> Self {
         Self::new(Opcode::Flush).with(DESTINATION, dst.expose_provenance() as u64).with(LENGTH, len as u64)
@@ -229,19 +190,39 @@ impl Sqe {
     }
 
     /// Sets the value that the completion carries back. Free for the caller's use; need not be unique.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(memring::Sqe::nop().user_data(9).data(), 9);
+    /// ```
     #[must_use]
     pub const fn user_data(self, user_data: u64) -> Self {
         self.with(1, user_data)
     }
 
     /// Sets the operation's options.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{OpFlags, Sqe};
+    /// assert_eq!(Sqe::nop().flags(OpFlags::NO_CACHE_HINT).op_flags(), OpFlags::NO_CACHE_HINT);
+    /// ```
     #[must_use]
     pub const fn flags(self, flags: OpFlags) -> Self {
-        let word = (self.0[0] & 0xffff_ffff) | ((flags.0 as u64) << 32);
+        let word = (self.0[0] & 0xffff_ffff) | ((flags.bits() as u64) << 32);
         self.with(0, word)
     }
 
     /// Chooses the mover, instead of the route.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{INLINE, Sqe};
+    /// assert_eq!(Sqe::nop().on(INLINE).mover(), INLINE);
+    /// ```
     #[must_use]
     pub const fn on(self, mover: MoverId) -> Self {
         let word = (self.0[0] & !(0xff << 16)) | ((mover.0 as u64) << 16);
@@ -249,18 +230,41 @@ impl Sqe {
     }
 
     /// The entry of these words, sensible or not: a push checks it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let unknown = Sqe::from_raw([200, 0, 0, 0, 0, 0, 0]);
+    /// assert_eq!(unknown.opcode(), None);
+    /// ```
     #[must_use]
     pub const fn from_raw(words: [u64; Self::WORDS]) -> Self {
         Self(words)
     }
 
     /// The entry's words.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let sqe = Sqe::nop().user_data(3);
+    /// assert_eq!(Sqe::from_raw(sqe.to_raw()), sqe);
+    /// ```
     #[must_use]
     pub const fn to_raw(self) -> [u64; Self::WORDS] {
         self.0
     }
 
     /// The opcode, unless its value is unknown to this version.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, Sqe};
+    /// assert_eq!(Sqe::nop().opcode(), Some(Opcode::Nop));
+    /// ```
     #[must_use]
     #[inline]
     pub const fn opcode(&self) -> Option<Opcode> {
@@ -268,6 +272,12 @@ impl Sqe {
     }
 
     /// The value that the completion carries back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(memring::Sqe::nop().data(), 0);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn data(&self) -> u64 {
@@ -275,14 +285,28 @@ impl Sqe {
     }
 
     /// The options, known or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{OpFlags, Sqe};
+    /// assert_eq!(Sqe::nop().op_flags(), OpFlags::NONE);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn op_flags(&self) -> OpFlags {
         let [.., a, b, c, d] = self.0[0].to_le_bytes();
-        OpFlags(u32::from_le_bytes([a, b, c, d]))
+        OpFlags::from_bits(u32::from_le_bytes([a, b, c, d]))
     }
 
     /// The mover the entry asks for; [`ROUTED`] if it leaves that to the route.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{ROUTED, Sqe};
+    /// assert_eq!(Sqe::nop().mover(), ROUTED);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn mover(&self) -> MoverId {
@@ -290,6 +314,12 @@ impl Sqe {
     }
 
     /// The length, bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(memring::Sqe::nop().len(), 0);
+    /// ```
     #[must_use]
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "an entry is no container; zero is a legal length")]
@@ -298,6 +328,14 @@ impl Sqe {
     }
 
     /// The destination, as an address whose provenance was exposed when the entry was made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let mut dst = [0_u8; 8];
+    /// assert_eq!(Sqe::memset(dst.as_mut_ptr(), 1, 8).dst(), dst.as_mut_ptr());
+    /// ```
     #[must_use]
     #[inline]
     pub fn dst(&self) -> *mut u8 {
@@ -305,6 +343,14 @@ impl Sqe {
     }
 
     /// The source, likewise. For a memset this is not an address: see [`pattern`](Sqe::pattern).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let (mut dst, src) = ([0_u8; 8], [7_u8; 8]);
+    /// assert_eq!(Sqe::memmove(dst.as_mut_ptr(), src.as_ptr(), 8).src(), src.as_ptr());
+    /// ```
     #[must_use]
     #[inline]
     pub fn src(&self) -> *const u8 {
@@ -312,26 +358,68 @@ impl Sqe {
     }
 
     /// The byte that a memset stores.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Sqe;
+    /// let mut dst = [0_u8; 8];
+    /// assert_eq!(Sqe::memset(dst.as_mut_ptr(), 0xab, 8).pattern(), 0xab);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn pattern(&self) -> u8 {
         self.0[SOURCE].to_le_bytes()[0]
     }
 
-    /// Checks all that can be told from the entry alone.
+    /// Word 0: opcode, flags and mover.
     #[inline]
+    pub(crate) const fn head(&self) -> u64 {
+        self.0[0]
+    }
+
+    /// Whether word 3 is an address.
+    #[inline]
+    pub(crate) const fn has_source(&self) -> bool {
+        let [opcode, ..] = self.0[0].to_le_bytes();
+        opcode < 64 && HAS_SOURCE >> opcode & 1 != 0
+    }
+
+    /// Whether its regions are plainly sound: what [`check`](Sqe::check) would find without a doubt, in few instructions.
+    ///
+    /// The opcode must be a known one, and the length at most `isize::MAX`.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let [head, _, dst, src, len, operand, internal] = self.0;
+        let opcode = head & 0x1f;
+        // Linux gives user space the lower half of the addresses: 1 to 2^63 - len is one comparison for null and beyond.
+        let beyond = (1 << 63) - len;
+        if operand | internal != 0 {
+            return false;
+        }
+        if len == 0 {
+            return true;
+        }
+        if dst.wrapping_sub(1) >= beyond {
+            return false;
+        }
+        if HAS_SOURCE >> opcode & 1 == 0 {
+            return true;
+        }
+        src.wrapping_sub(1) < beyond && (opcode != Opcode::Memcpy as u64 || dst.abs_diff(src) >= len)
+    }
+
+    /// Checks all that can be told from the entry alone, and says what is wrong with it. Zero lengths are not.
     pub(crate) fn check(&self) -> Result<Opcode, Refusal> {
+        let [head, _, dst, src, len, operand, internal] = self.0;
         let Some(opcode) = self.opcode() else { return Err(Refusal::UnknownOpcode) };
-        let [_, sqe_flags, _, reserved, ..] = self.0[0].to_le_bytes();
-        if sqe_flags != 0 || reserved != 0 || !OpFlags::KNOWN.contains(self.op_flags()) || self.0[5] | self.0[6] != 0 {
+        if (head & !KNOWN_HEAD) | operand | internal != 0 {
             return Err(Refusal::UnknownFlags);
         }
-        let len = self.len();
-        let (dst, src) = (self.0[DESTINATION], self.0[SOURCE]);
-        let has_source = matches!(opcode, Opcode::Memcpy | Opcode::Memmove);
         if len == 0 || opcode == Opcode::Nop {
             return Ok(opcode);
         }
+        let has_source = self.has_source();
         if dst == 0 || (has_source && src == 0) {
             return Err(Refusal::Null);
         }
@@ -344,6 +432,12 @@ impl Sqe {
         Ok(opcode)
     }
 }
+
+/// The opcodes whose word 3 is an address, as a set of bits.
+const HAS_SOURCE: u64 = 1 << Opcode::Memcpy as u8 | 1 << Opcode::Memmove as u8;
+
+/// The bits of word 0 that this version knows: the opcode, the mover, and the known op flags.
+const KNOWN_HEAD: u64 = 0xff | (0xff << 16) | ((OpFlags::KNOWN.bits() as u64) << 32);
 
 /// Why an entry was refused, without the entry: the check's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,7 +454,8 @@ pub(crate) enum Refusal {
 /// Whether `len` bytes at `address` leave the address space, or the part of it that an allocation can fill.
 #[inline]
 fn wraps(address: u64, len: u64) -> bool {
-    len > isize::MAX as u64 || address.checked_add(len).is_none_or(|end| end > usize::MAX as u64)
+    let (end, overflow) = address.overflowing_add(len);
+    overflow | (len > isize::MAX as u64) | (end > usize::MAX as u64)
 }
 
 fn expose(pointer: *mut u8) -> u64 {

@@ -25,7 +25,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::index::{CachePadded, Capacity, Words};
-use crate::sync::{AtomicU64, Mutant, Ordering, Shadow, ordering};
+use crate::sync::{AtomicU64, Copied, Mutant, Ordering, PUSH_LOOKS, Shadow, ordering};
 
 /// The bit of the second word that belongs to the ring.
 pub const PHASE_BIT: u64 = 1 << 63;
@@ -43,6 +43,34 @@ struct Ring {
     tail: CachePadded<AtomicU64>,
     capacity: Capacity,
     slots: Box<[Slot]>,
+}
+
+impl Slot {
+    #[inline]
+    fn publish(&self, phase: u64, [user_data, word]: [u64; 2]) {
+        if PUSH_LOOKS {
+            let last = self.word.load(Ordering::Relaxed); // Ordering: P4 has ordered the last publication before this.
+            debug_assert_ne!(last & PHASE_BIT, phase, "a completion was pushed without a credit");
+        }
+        self.shadow.write();
+        self.user_data.store(user_data, Ordering::Relaxed); // Ordering: published by `word` below.
+        // Ordering: Release, partner: the Acquire in `has_phase` (P1).
+        self.word.store((word & !PHASE_BIT) | phase, ordering(Mutant::CompletionPublish, Ordering::Release));
+    }
+
+    #[inline]
+    fn has_phase(&self, phase: u64) -> bool {
+        // Ordering: Acquire, partner: the Release of `word` in `publish` (P1).
+        self.word.load(ordering(Mutant::CompletionObserve, Ordering::Acquire)) & PHASE_BIT == phase
+    }
+}
+
+impl Ring {
+    /// The phase bit of all tickets in this one's lap.
+    #[inline]
+    fn phase_bit(&self, ticket: u64) -> u64 {
+        if self.capacity.phase(ticket) { PHASE_BIT } else { 0 }
+    }
 }
 
 /// A completion ring with room for `slots` completions, rounded up to a power of two: its two ends.
@@ -85,19 +113,11 @@ impl Producer {
         // Ordering: AcqRel on `tail`, partner: every other reservation (P4), and the Acquire of `pushed` (P7).
         let first =
             ring.tail.fetch_add(completions.len() as u64, ordering(Mutant::CompletionReserve, Ordering::AcqRel));
-        for (ticket, completion) in (first..).zip(completions) {
-            let slot = &ring.slots[ring.capacity.slot(ticket)];
-            let [user_data, word] = completion.to_words();
-            let phase = if ring.capacity.phase(ticket) { PHASE_BIT } else { 0 };
-            debug_assert_ne!(
-                slot.word.load(Ordering::Relaxed) & PHASE_BIT, // Ordering: P4 has ordered the last publication before this.
-                phase,
-                "a completion was pushed without a credit"
-            );
-            slot.shadow.write();
-            slot.user_data.store(user_data, Ordering::Relaxed); // Ordering: published by `word` below.
-            // Ordering: Release, partner: the Acquire in `Consumer::is_published` (P1).
-            slot.word.store((word & !PHASE_BIT) | phase, ordering(Mutant::CompletionPublish, Ordering::Release));
+        for run in ring.capacity.runs(first, completions.len()) {
+            let phase = ring.phase_bit(run.ticket);
+            for (slot, completion) in ring.slots[run.slots].iter().zip(&completions[run.part]) {
+                slot.publish(phase, completion.to_words());
+            }
         }
     }
 
@@ -106,7 +126,8 @@ impl Producer {
     /// Seen from here, the operations behind them have ended: a mover reserves after its last touch (P7).
     #[must_use]
     pub fn pushed(&self) -> u64 {
-        self.0.tail.load(Ordering::Acquire) // Ordering: Acquire, partner: the AcqRel of `tail` in `push_batch` (P7).
+        // Ordering: Acquire, partner: the AcqRel of `tail` in `push_batch` (P7).
+        self.0.tail.load(ordering(Mutant::CompletionEnd, Ordering::Acquire))
     }
 
     /// As [`pushed`](Producer::pushed), for a ringer that has fenced: orders nothing by itself.
@@ -129,39 +150,64 @@ pub struct Consumer {
 impl Consumer {
     /// Looks for published completions until `wanted` are ready or one is missing; returns how many are ready.
     pub fn ready(&mut self, wanted: usize) -> usize {
-        let limit = self.head + wanted.min(self.ring.capacity.get()) as u64;
-        while self.seen < limit && self.is_published(self.seen) {
-            self.seen += 1;
+        let seen = self.seen();
+        let wanted = wanted.min(self.ring.capacity.get());
+        if seen < wanted {
+            self.look(wanted - seen);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "at most a capacity, which is a usize")]
-        let ready = (self.seen - self.head) as usize;
-        ready
+        self.seen()
+    }
+
+    /// How many completions the last look has found and nobody has popped: what [`ready`](Consumer::ready) answers, without a look.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most a capacity, which is a usize")]
+    pub fn seen(&self) -> usize {
+        (self.seen - self.head) as usize
+    }
+
+    /// Moves `seen` over at most `most` more published completions.
+    #[inline]
+    fn look(&mut self, most: usize) {
+        let ring = &*self.ring;
+        for run in ring.capacity.runs(self.seen, most) {
+            let (length, phase) = (run.slots.len(), ring.phase_bit(run.ticket));
+            let published = ring.slots[run.slots].iter().take_while(|slot| slot.has_phase(phase)).count();
+            self.seen += published as u64;
+            if published < length {
+                break;
+            }
+        }
     }
 
     /// Takes the next completion, if it is published. Its phase bit is cleared.
     pub fn pop<C: Words<2>>(&mut self) -> Option<C> {
-        if self.ready(1) == 0 {
+        self.ready(1);
+        self.pop_seen()
+    }
+
+    /// Takes the next completion, if a look has [seen](Consumer::seen) it: touches no slot that it does not take.
+    #[inline]
+    pub fn pop_seen<C: Words<2>>(&mut self) -> Option<C> {
+        if self.head == self.seen {
             return None;
         }
         let slot = &self.ring.slots[self.ring.capacity.slot(self.head)];
-        slot.shadow.read();
-        // Ordering: Relaxed, both; the Acquire in `is_published` has seen this ticket, and nobody writes it until its credit returns.
+        Copied::of(core::iter::once(&slot.shadow)).keep();
+        // Ordering: Relaxed, both; the Acquire in `has_phase` has seen this ticket, and nobody writes it until its credit returns.
         let words = [slot.user_data.load(Ordering::Relaxed), slot.word.load(Ordering::Relaxed) & !PHASE_BIT];
         self.head += 1;
         Some(C::from_words(words))
+    }
+
+    /// Makes as if no look had found anything: for who must not take what another's look has found.
+    pub fn forget_seen(&mut self) {
+        self.seen = self.head;
     }
 
     /// How many completions were popped since the beginning: the ticket that comes next.
     #[must_use]
     pub fn popped(&self) -> u64 {
         self.head
-    }
-
-    #[inline]
-    fn is_published(&self, ticket: u64) -> bool {
-        let slot = &self.ring.slots[self.ring.capacity.slot(ticket)];
-        // Ordering: Acquire, partner: the Release of `word` in `push_batch` (P1).
-        let word = slot.word.load(ordering(Mutant::CompletionObserve, Ordering::Acquire));
-        (word & PHASE_BIT != 0) == self.ring.capacity.phase(ticket)
     }
 }

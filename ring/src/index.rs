@@ -4,7 +4,7 @@
 //! lasts 584 years). A ring of a power-of-two capacity keeps ticket `t` in slot `t mod capacity`; the *lap* is
 //! `t div capacity`. Because tickets never repeat, a compare-and-swap on one cannot be fooled by reuse (no ABA).
 
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 
 /// A power-of-two number of slots.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,19 @@ impl Capacity {
         1 << self.shift
     }
 
+    /// The slots of `count` consecutive tickets, at most a capacity of them: the run up to the wrap, and the one after it.
+    ///
+    /// Walking runs instead of tickets checks bounds twice a batch, not twice an entry.
+    #[inline]
+    pub(crate) fn runs(self, ticket: u64, count: usize) -> [Run; 2] {
+        let first = self.slot(ticket);
+        let before_wrap = count.min(self.get() - first);
+        [
+            Run { ticket, slots: first..first + before_wrap, part: 0..before_wrap },
+            Run { ticket: ticket + before_wrap as u64, slots: 0..count - before_wrap, part: before_wrap..count },
+        ]
+    }
+
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "masked below a capacity that is a usize")]
     pub(crate) fn slot(self, ticket: u64) -> usize {
@@ -35,6 +48,14 @@ impl Capacity {
     pub(crate) fn phase(self, ticket: u64) -> bool {
         (ticket >> self.shift) & 1 == 0
     }
+}
+
+/// Neighbouring slots of one lap, the ticket of the first, and the part of the batch that belongs there.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) ticket: u64,
+    pub(crate) slots: Range<usize>,
+    pub(crate) part: Range<usize>,
 }
 
 /// Keeps a value alone on its cache lines: 128 bytes, since x86 fetches lines in pairs and some aarch64 lines are that long.

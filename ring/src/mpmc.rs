@@ -31,7 +31,7 @@
 use alloc::boxed::Box;
 
 use crate::index::{CachePadded, Capacity, Words};
-use crate::sync::{AtomicU64, Mutant, Ordering, Shadow, is_active, ordering};
+use crate::sync::{AtomicU64, Copied, Mutant, Ordering, PUSH_LOOKS, Shadow, is_active, ordering};
 
 /// One entry and its sequence word: one cache line when `W` is 7.
 #[derive(Debug)]
@@ -40,6 +40,38 @@ struct Slot<const W: usize> {
     words: [AtomicU64; W],
     seq: AtomicU64,
     shadow: Shadow,
+}
+
+impl<const W: usize> Slot<W> {
+    #[inline]
+    fn publish(&self, ticket: u64, capacity: Capacity, words: [u64; W]) {
+        if PUSH_LOOKS {
+            let last = self.seq.load(Ordering::Relaxed); // Ordering: P4 has ordered the last publication before this.
+            debug_assert_eq!(
+                last,
+                (ticket + 1).saturating_sub(capacity.get() as u64),
+                "an entry was pushed without a credit"
+            );
+        }
+        self.shadow.write();
+        for (word, value) in self.words.iter().zip(words) {
+            word.store(value, Ordering::Relaxed); // Ordering: published by `seq` below.
+        }
+        // Ordering: Release, partner: the Acquire in `is_published` (P1).
+        self.seq.store(ticket + 1, ordering(Mutant::LanePublish, Ordering::Release));
+    }
+
+    #[inline]
+    fn is_published(&self, ticket: u64) -> bool {
+        // Ordering: Acquire, partner: the Release of `seq` in `publish` (P1).
+        self.seq.load(ordering(Mutant::LaneObserve, Ordering::Acquire)) == ticket + 1
+    }
+
+    #[inline]
+    fn words(&self) -> [u64; W] {
+        // Ordering: Relaxed, after the Acquire of `seq`, before the claim of `head`.
+        core::array::from_fn(|word| self.words[word].load(Ordering::Relaxed))
+    }
 }
 
 /// A bounded lock-free queue of entries of `W` words; see the [module](self) for the protocol.
@@ -51,7 +83,7 @@ struct Slot<const W: usize> {
 /// let lane = Lane::<2>::new(4);
 /// lane.push_batch(&[[1, 10], [2, 20], [3, 30]]);
 /// let mut out = [[0; 2]; 8];
-/// assert_eq!(lane.pop(&mut out, 2, |_| 1), 2, "the budget is two entries of cost one");
+/// assert_eq!(lane.pop(&mut out, 2, |_| 1), (2, 2), "the budget is two entries of cost one");
 /// assert_eq!(out[..2], [[1, 10], [2, 20]]);
 /// ```
 #[derive(Debug)]
@@ -91,46 +123,39 @@ impl<const W: usize> Lane<W> {
         }
         // Ordering: AcqRel on `tail`, partner: every other reservation (P4 in ring/README.md).
         let first = self.tail.fetch_add(entries.len() as u64, ordering(Mutant::LaneReserve, Ordering::AcqRel));
-        for (ticket, entry) in (first..).zip(entries) {
-            let slot = &self.slots[self.capacity.slot(ticket)];
-            debug_assert_eq!(
-                slot.seq.load(Ordering::Relaxed), // Ordering: P4 has ordered the last publication before this.
-                (ticket + 1).saturating_sub(self.capacity.get() as u64),
-                "an entry was pushed without a credit"
-            );
-            slot.shadow.write();
-            for (word, value) in slot.words.iter().zip(entry.to_words()) {
-                word.store(value, Ordering::Relaxed); // Ordering: published by `seq` below.
+        for run in self.capacity.runs(first, entries.len()) {
+            for (offset, (slot, entry)) in self.slots[run.slots].iter().zip(&entries[run.part]).enumerate() {
+                slot.publish(run.ticket + offset as u64, self.capacity, entry.to_words());
             }
-            // Ordering: Release, partner: the Acquire in `is_published` (P1).
-            slot.seq.store(ticket + 1, ordering(Mutant::LanePublish, Ordering::Release));
         }
     }
 
-    /// Claims published entries into `into`, in order, and returns how many.
+    /// Claims published entries into `into`, in order, and returns how many, and the sum of their costs.
     ///
     /// It takes at least one if one is published, and goes on until `into` is full or the sum of `cost` reaches `budget`.
-    pub fn pop<E: Words<W>>(&self, into: &mut [E], budget: u64, cost: impl Fn(&E) -> u64) -> usize {
+    pub fn pop<E: Words<W>>(&self, into: &mut [E], budget: u64, cost: impl Fn(&E) -> u64) -> (usize, u64) {
         let mut head = self.head.load(Ordering::Relaxed); // Ordering: a stale value fails the claim below.
         loop {
-            let published = (head..).take(into.len()).take_while(|&ticket| self.is_published(ticket)).count();
+            let published = self.published(head, into.len());
             if published == 0 {
                 // Ordering: Relaxed; the slot's Acquire above has brought the `head` that let it be recycled.
                 let now = self.head.load(Ordering::Relaxed);
                 if now == head {
-                    return 0;
+                    return (0, 0);
                 }
                 head = now;
                 continue;
             }
-            let taken = self.copy_out(head, &mut into[..published], budget, &cost);
-            // Ordering: AcqRel, partner: the other poppers' claims; the copy above stays before the claim.
-            match self.head.compare_exchange(head, head + taken as u64, Ordering::AcqRel, Ordering::Relaxed) {
+            let (taken, spent) = self.copy_out(head, &mut into[..published], budget, &cost);
+            let copied = Copied::of((head..).take(taken).map(|ticket| &self.slots[self.capacity.slot(ticket)].shadow));
+            // Ordering: AcqRel, partner: the other poppers' claims; the copy above stays before the claim (P2).
+            let order = ordering(Mutant::LaneFree, Ordering::AcqRel);
+            match self.head.compare_exchange(head, head + taken as u64, order, Ordering::Relaxed) {
                 Ok(_) => {
-                    self.shadow_read(head, taken);
-                    return taken;
+                    copied.keep();
+                    return (taken, spent);
                 }
-                Err(_) if is_active(Mutant::LaneClaim) => return taken,
+                Err(_) if is_active(Mutant::LaneClaim) => return (taken, spent),
                 Err(now) => head = now,
             }
         }
@@ -167,32 +192,39 @@ impl<const W: usize> Lane<W> {
 
     #[inline]
     fn is_published(&self, ticket: u64) -> bool {
-        // Ordering: Acquire, partner: the Release of `seq` in `push_batch` (P1).
-        let seq = self.slots[self.capacity.slot(ticket)].seq.load(ordering(Mutant::LaneObserve, Ordering::Acquire));
-        seq == ticket + 1
+        self.slots[self.capacity.slot(ticket)].is_published(ticket)
+    }
+
+    /// How many tickets from `head` on are published, without a gap, up to `most`.
+    #[inline]
+    fn published(&self, head: u64, most: usize) -> usize {
+        let mut published = 0;
+        for run in self.capacity.runs(head, most.min(self.capacity.get())) {
+            let length = run.slots.len();
+            let slots = self.slots[run.slots].iter().enumerate();
+            let count = slots.take_while(|(offset, slot)| slot.is_published(run.ticket + *offset as u64)).count();
+            published += count;
+            if count < length {
+                break;
+            }
+        }
+        published
     }
 
     /// Copies entries from `head` on until `into` is full or the budget is reached; they may turn out to be another's.
     #[inline]
-    fn copy_out<E: Words<W>>(&self, head: u64, into: &mut [E], budget: u64, cost: impl Fn(&E) -> u64) -> usize {
-        let mut spent = 0_u64;
-        let mut taken = 0;
-        for (ticket, place) in (head..).zip(into) {
-            let words = &self.slots[self.capacity.slot(ticket)].words;
-            // Ordering: Relaxed, after the Acquire of `seq`, before the claim of `head`.
-            *place = E::from_words(core::array::from_fn(|word| words[word].load(Ordering::Relaxed)));
-            spent = spent.saturating_add(cost(place));
-            taken += 1;
-            if spent >= budget {
-                break;
+    fn copy_out<E: Words<W>>(&self, head: u64, into: &mut [E], budget: u64, cost: impl Fn(&E) -> u64) -> (usize, u64) {
+        let (mut spent, mut taken) = (0_u64, 0);
+        for run in self.capacity.runs(head, into.len()) {
+            for (slot, place) in self.slots[run.slots].iter().zip(&mut into[run.part]) {
+                *place = E::from_words(slot.words());
+                taken += 1;
+                spent = spent.saturating_add(cost(place));
+                if spent >= budget {
+                    return (taken, spent);
+                }
             }
         }
-        taken
-    }
-
-    fn shadow_read(&self, head: u64, taken: usize) {
-        for ticket in (head..).take(taken) {
-            self.slots[self.capacity.slot(ticket)].shadow.read();
-        }
+        (taken, spent)
     }
 }

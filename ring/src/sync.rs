@@ -2,7 +2,7 @@
 //!
 //! Every atomic of memring is one of these types, so a build under `cfg(memring_loom)` shows loom each access.
 //! This is the only file of the project's libraries that names the cfg. The names are the same in both worlds;
-//! what exists in one only ([`Mutant`] selection, the body of [`Shadow`]) costs nothing in the other.
+//! what exists in one only ([`Mutant`] selection, the body of `Shadow`) costs nothing in the other.
 //!
 //! A model that cannot fail proves nothing. Orderings and fences that matter are therefore written as
 //! `ordering(Mutant::X, AcqRel)`: the second argument, unless a test chose mutant `X` at run time under the cfg,
@@ -27,6 +27,9 @@ mod imp {
         false
     }
 
+    /// Whether a push looks at the slot that it is about to overwrite: in debug builds, and not under loom.
+    pub(crate) const PUSH_LOOKS: bool = cfg!(debug_assertions);
+
     /// Stands for the slot's content in a model; nothing at all outside one.
     #[derive(Debug)]
     pub(crate) struct Shadow(());
@@ -36,9 +39,19 @@ mod imp {
             Self(())
         }
         #[inline(always)]
-        pub(crate) fn read(&self) {}
-        #[inline(always)]
         pub(crate) fn write(&self) {}
+    }
+
+    /// A copy of slots, for a model.
+    pub(crate) struct Copied(());
+
+    impl Copied {
+        #[inline(always)]
+        pub(crate) fn of<'a>(_slots: impl Iterator<Item = &'a Shadow>) -> Self {
+            Self(())
+        }
+        #[inline(always)]
+        pub(crate) fn keep(self) {}
     }
 
     #[inline(always)]
@@ -60,11 +73,12 @@ mod imp {
     pub use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
     use super::{Mutant, Ordering};
-    use core::cell::Cell;
+    use alloc::vec::Vec;
+    use std::sync::{Mutex, PoisonError};
 
     std::thread_local! {
         // All threads of a loom model are coroutines of one OS thread, so this is one value per model.
-        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+        static ACTIVE: core::cell::Cell<Option<Mutant>> = const { core::cell::Cell::new(None) };
     }
 
     /// Runs `f` with `mutant` in force on this OS thread: every model inside sees the broken ordering.
@@ -94,19 +108,67 @@ mod imp {
         core::ptr::from_ref(word).cast()
     }
 
-    /// A loom cell beside each slot: loom reports a read and a write of a slot that nothing orders.
+    /// Not under loom: the shadows judge more exactly, and a load before a store of the same atomic hides from
+    /// loom's search that others loaded it earlier (it remembers one last access for each atomic).
+    pub(crate) const PUSH_LOOKS: bool = false;
+
+    type Cell = loom::cell::UnsafeCell<()>;
+
+    /// Loom cells beside each slot: loom reports a copy and a write of a slot that nothing orders.
+    ///
+    /// A copy that is thrown away may race with a write, so what is copied is noted at the copy and counts only when it
+    /// is kept. Hence one cell for each publication and one for each copy: none is read after the copy.
     #[derive(Debug)]
-    pub(crate) struct Shadow(loom::cell::UnsafeCell<()>);
+    pub(crate) struct Shadow(Mutex<Cells>);
+
+    #[derive(Debug)]
+    struct Cells {
+        published: Cell,
+        copies: Vec<Cell>,
+    }
 
     impl Shadow {
         pub(crate) fn new() -> Self {
-            Self(loom::cell::UnsafeCell::new(()))
+            Self(Mutex::new(Cells { published: Cell::new(()), copies: Vec::new() }))
         }
-        pub(crate) fn read(&self) {
-            self.0.with(|_| ());
-        }
+
+        /// All copies that were kept must have happened before.
         pub(crate) fn write(&self) {
-            self.0.with_mut(|_| ());
+            self.with(|cells| {
+                cells.copies.drain(..).for_each(|copy| copy.with_mut(|_| ()));
+                cells.published = Cell::new(());
+                cells.published.with_mut(|_| ());
+            });
+        }
+
+        /// The lock is invisible to loom, and free: no other thread of the model runs meanwhile.
+        fn with(&self, f: impl FnOnce(&mut Cells)) {
+            f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// A copy of slots that may turn out to be worthless.
+    pub(crate) struct Copied<'a>(Vec<(&'a Shadow, Cell)>);
+
+    impl<'a> Copied<'a> {
+        /// Notes the copy, at the copy.
+        pub(crate) fn of(slots: impl Iterator<Item = &'a Shadow>) -> Self {
+            let copy = |slot| {
+                let cell = Cell::new(());
+                cell.with(|_| ());
+                (slot, cell)
+            };
+            Self(slots.map(copy).collect())
+        }
+
+        /// The copy counts: the publication must have happened before, and the next write must happen after.
+        pub(crate) fn keep(self) {
+            for (slot, copy) in self.0 {
+                slot.with(|cells| {
+                    cells.published.with(|_| ());
+                    cells.copies.push(copy);
+                });
+            }
         }
     }
 }
@@ -114,7 +176,7 @@ mod imp {
 #[cfg(memring_loom)]
 pub use imp::with_mutant;
 pub use imp::{AtomicU32, AtomicU64, fence, spin_loop};
-pub(crate) use imp::{Shadow, address, is_active, ordering};
+pub(crate) use imp::{Copied, PUSH_LOOKS, Shadow, address, is_active, ordering};
 
 /// `fence(SeqCst)`, unless the test chose `mutant`.
 ///
@@ -126,10 +188,25 @@ pub(crate) fn fence_seq_cst(mutant: Mutant) {
     }
 }
 
-/// The orderings and fences that a loom test can break, one at a time. Each is a proof obligation of `ring/README.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mutant {
+macro_rules! mutants {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// The orderings and fences that a loom test can break, one at a time.
+        ///
+        /// Each belongs to an obligation of `ring/README.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Mutant {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Mutant {
+            /// All of them: `loom-tests` demands that each is caught.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+mutants! {
     /// A lane's sequence word is stored relaxed: the popper may see the entry before its words and what they name.
     LanePublish,
     /// A lane's sequence word is loaded relaxed by the popper: the same, from the other side.
@@ -138,12 +215,16 @@ pub enum Mutant {
     LaneReserve,
     /// A popper keeps its copy although its claim of `head` failed: an operation runs twice.
     LaneClaim,
+    /// A lane's `head` is moved relaxed: a slot may be written while a popper that claimed it still copies.
+    LaneFree,
     /// A completion's phase word is stored relaxed: the reaper may see it before the bytes it announces.
     CompletionPublish,
     /// A completion's phase word is loaded relaxed by the reaper.
     CompletionObserve,
     /// The completion ring's `tail` is taken relaxed: a slot may be written before it was reaped.
     CompletionReserve,
+    /// The count of completions is loaded relaxed: whoever waits for the end may free memory that is still in use.
+    CompletionEnd,
     /// Credits are taken relaxed: the new owner does not know that the slot behind its credit was reaped.
     CreditTake,
     /// Credits are given back relaxed: the same, from the other side.

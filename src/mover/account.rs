@@ -18,8 +18,10 @@ pub(crate) struct Account {
     operations: Counter,
     bytes: Counter,
     batches: Counter,
-    /// Tokens dropped without completion: counted apart, since they may be dropped on any thread.
-    dropped: Counter,
+    /// Operations that ended otherwise than in a poll of this driver: their tokens were dropped, or completed by another
+    /// driver. Counted apart, since any thread may do that.
+    ended_elsewhere: Counter,
+    bytes_elsewhere: Counter,
 }
 
 impl Account {
@@ -32,7 +34,8 @@ impl Account {
             operations: Counter::new(),
             bytes: Counter::new(),
             batches: Counter::new(),
-            dropped: Counter::new(),
+            ended_elsewhere: Counter::new(),
+            bytes_elsewhere: Counter::new(),
         }
     }
 
@@ -50,34 +53,34 @@ impl Account {
         self.batches.bump(1);
     }
 
-    /// As [`record`](Account::record), where several threads share one account: the submitters of the inline mover.
-    #[inline]
-    pub(crate) fn record_shared(&self, operations: u64, bytes: u64) {
-        self.operations.add(operations);
-        self.bytes.add(bytes);
-        self.batches.add(1);
-    }
-
     /// A token was dropped instead of completed. Says so, unless a panic leaves open whether its memory is still in use.
     #[cold]
     pub(super) fn token_dropped(&self, sqe: &Sqe) {
         if self.quiescent_on_panic || !std::thread::panicking() {
-            self.dropped.add(1);
-            self.outlet.post(&[Cqe::new(sqe.data(), Status::JOB_CORRUPTED, self.mover)]);
+            self.end_elsewhere(Cqe::new(sqe.data(), Status::JOB_CORRUPTED, self.mover), 0);
         }
     }
 
-    /// Gives up, for good, what is claimed and not ended.
-    pub(crate) fn abandon_claimed(&self) {
-        self.outlet.abandon(self.claimed.get() - self.operations());
+    /// A token was completed by another driver, perhaps of another queue: it ends where it was claimed.
+    #[cold]
+    pub(super) fn end_elsewhere(&self, cqe: Cqe, bytes: u64) {
+        self.ended_elsewhere.add(1);
+        self.bytes_elsewhere.add(bytes);
+        self.outlet.post(&[cqe]);
+    }
+
+    /// Gives up, for good, what its mover holds: all that was claimed and has not ended, but for what still `waits` in the
+    /// driver's chunk.
+    pub(crate) fn abandon_held(&self, waits: u64) {
+        self.outlet.abandon(self.claimed.get() - self.operations() - waits);
     }
 
     pub(crate) fn operations(&self) -> u64 {
-        self.operations.get() + self.dropped.get()
+        self.operations.get() + self.ended_elsewhere.get()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.get()
+        self.bytes.get().saturating_add(self.bytes_elsewhere.get())
     }
 
     pub(crate) fn batches(&self) -> u64 {

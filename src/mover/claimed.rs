@@ -1,74 +1,156 @@
-//! The token of an operation that a mover has taken on.
+//! The tokens of operations that a mover has taken on.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::account::Account;
+use super::completions::Completions;
 use crate::cqe::{Cqe, Status};
 use crate::sqe::Sqe;
 
 /// One operation, taken from a lane: to be completed exactly once, by [`Completions::complete`](super::Completions::complete).
+///
+/// It lasts until the next claim; a mover whose operations end later [keeps](Claimed::keep) it.
 ///
 /// A token that is dropped completes its operation as [`JOB_CORRUPTED`](Status::JOB_CORRUPTED), so a mover that forgets
 /// an operation by mistake loses nothing. The exception is a drop by a panic in a mover that is not
 /// [quiescent on panic](super::Capabilities::quiescent_on_panic): its memory may still be in use, so nothing is said.
 #[derive(Debug)]
 pub struct Claimed<'a> {
-    sqe: Sqe,
-    home: Home<'a>,
+    sqe: &'a Sqe,
+    account: &'a Arc<Account>,
 }
 
-/// The account that the operation was claimed on.
+/// A [`Claimed`] operation that outlives its poll, with the same duties.
 #[derive(Debug)]
-enum Home<'a> {
-    Borrowed(&'a Arc<Account>),
-    Owned(Arc<Account>),
-    /// Completed, or handed on: the drop has nothing left to do.
-    Gone,
+pub struct Kept {
+    sqe: Sqe,
+    /// None once it has ended.
+    account: Option<Arc<Account>>,
 }
 
 impl<'a> Claimed<'a> {
     #[inline]
-    pub(super) fn new(sqe: Sqe, account: &'a Arc<Account>) -> Self {
-        Self { sqe, home: Home::Borrowed(account) }
+    pub(super) fn new(sqe: &'a Sqe, account: &'a Arc<Account>) -> Self {
+        Self { sqe, account }
     }
 
     /// What to do.
     #[must_use]
     #[inline]
     pub fn sqe(&self) -> &Sqe {
-        &self.sqe
+        self.sqe
     }
 
-    /// The token, to be kept beyond this poll: for a mover whose operations end later.
+    /// The token, to be kept beyond the next claim and this poll.
+    ///
+    /// # Examples
+    ///
+    /// A mover whose device takes one poll to finish: it holds its tokens until then.
+    ///
+    /// ```
+    /// use memring::mover::{Capabilities, Claimed, Completions, DataMover, Kept, Lane, Progress};
+    /// use memring::{Opcode, Sqe, Status, queue::{Drive, QueuePair}};
+    ///
+    /// #[derive(Default)]
+    /// struct Slow(Vec<Kept>);
+    ///
+    /// // SAFETY: touches no memory: it is given nops only.
+    /// unsafe impl DataMover for Slow {
+    ///     fn capabilities(&self) -> Capabilities {
+    ///         Capabilities::new(&[Opcode::Nop]).must_be_polled()
+    ///     }
+    ///     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
+    ///         for token in self.0.drain(..) {
+    ///             done.complete(token, Status::SUCCESS);
+    ///         }
+    ///         while let Some(token) = lane.claim().map(Claimed::keep) {
+    ///             self.0.push(token);
+    ///         }
+    ///         if self.0.is_empty() { Progress::Idle } else { Progress::Waiting }
+    ///     }
+    /// }
+    ///
+    /// let pair = QueuePair::builder().mover("slow", Drive::Caller, Slow::default).build()?;
+    /// let slow = pair.mover("slow").expect("it was just added");
+    /// let (mut sq, mut cq) = pair.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop().on(slow)) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.drain().count(), 0, "claimed, not done");
+    /// assert_eq!(cq.drain().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn keep(mut self) -> Claimed<'static> {
-        let home = match core::mem::replace(&mut self.home, Home::Gone) {
-            Home::Borrowed(account) => Home::Owned(Arc::clone(account)),
-            Home::Owned(account) => Home::Owned(account),
-            Home::Gone => Home::Gone,
-        };
-        Claimed { sqe: self.sqe, home }
+    pub fn keep(self) -> Kept {
+        let claimed = ManuallyDrop::new(self);
+        Kept { sqe: *claimed.sqe, account: Some(Arc::clone(claimed.account)) }
     }
+}
 
-    /// Turns the token into its operation's completion.
-    #[inline]
-    pub(super) fn into_cqe(mut self, status: Status, value: u32) -> Cqe {
-        let mover = match core::mem::replace(&mut self.home, Home::Gone) {
-            Home::Borrowed(account) => account.mover,
-            Home::Owned(account) => account.mover,
-            Home::Gone => self.sqe.mover(),
-        };
-        Cqe::new(self.sqe.data(), status, mover).with_value(value)
+impl Kept {
+    /// What to do.
+    #[must_use]
+    pub fn sqe(&self) -> &Sqe {
+        &self.sqe
     }
 }
 
 impl Drop for Claimed<'_> {
     #[inline]
     fn drop(&mut self) {
-        match &self.home {
-            Home::Gone => {}
-            Home::Borrowed(account) => account.token_dropped(&self.sqe),
-            Home::Owned(account) => account.token_dropped(&self.sqe),
+        self.account.token_dropped(self.sqe);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.token_dropped(&self.sqe);
         }
     }
+}
+
+/// A token of either kind, at its end. Sealed: the two kinds are all there are.
+pub trait Token: sealed::Sealed {}
+
+impl Token for Claimed<'_> {}
+impl Token for Kept {}
+
+pub(super) mod sealed {
+    use super::{Completions, Cqe, Status};
+
+    pub trait Sealed {
+        /// Turns the token into its operation's completion, and the bytes that count as done.
+        ///
+        /// None if its driver is not the one that polls `here`: then it has ended where it was claimed.
+        fn end(self, status: Status, value: u32, here: &Completions<'_>) -> Option<(Cqe, u64)>;
+    }
+}
+
+impl sealed::Sealed for Claimed<'_> {
+    /// A claimed token lasts no longer than the poll it was claimed in, so it is always `here`.
+    #[inline]
+    fn end(self, status: Status, value: u32, here: &Completions<'_>) -> Option<(Cqe, u64)> {
+        let claimed = ManuallyDrop::new(self);
+        Some(end(claimed.sqe, status, value, here.account))
+    }
+}
+
+impl sealed::Sealed for Kept {
+    fn end(mut self, status: Status, value: u32, here: &Completions<'_>) -> Option<(Cqe, u64)> {
+        let account = self.account.take()?;
+        let (cqe, bytes) = end(&self.sqe, status, value, &account);
+        if Arc::ptr_eq(&account, here.account) {
+            return Some((cqe, bytes));
+        }
+        account.end_elsewhere(cqe, bytes);
+        None
+    }
+}
+
+#[inline]
+fn end(sqe: &Sqe, status: Status, value: u32, account: &Account) -> (Cqe, u64) {
+    let bytes = if status.is_success() { sqe.len() } else { 0 };
+    (Cqe::new(sqe.data(), status, account.mover).with_value(value), bytes)
 }

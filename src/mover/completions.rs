@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::account::Account;
-use super::claimed::Claimed;
+use super::claimed::Token;
 use crate::cqe::{Cqe, Status};
 use crate::sqe::ROUTED;
 
@@ -43,7 +43,7 @@ impl Gathered {
 /// Completions are gathered and posted together, at the latest when the poll returns.
 #[derive(Debug)]
 pub struct Completions<'a> {
-    account: &'a Arc<Account>,
+    pub(super) account: &'a Arc<Account>,
     gathered: &'a mut Gathered,
     operations: u64,
     bytes: u64,
@@ -57,18 +57,17 @@ impl<'a> Completions<'a> {
 
     /// The operation has ended like this; its memory is the submitter's again.
     #[inline]
-    pub fn complete(&mut self, claimed: Claimed<'_>, status: Status) {
-        self.complete_with(claimed, status, 0);
+    pub fn complete(&mut self, token: impl Token, status: Status) {
+        self.complete_with(token, status, 0);
     }
 
     /// As [`complete`](Completions::complete), with a value for the completion.
     #[inline]
-    pub fn complete_with(&mut self, claimed: Claimed<'_>, status: Status, value: u32) {
+    pub fn complete_with(&mut self, token: impl Token, status: Status, value: u32) {
+        let Some((cqe, bytes)) = token.end(status, value, self) else { return };
         self.operations += 1;
-        if status.is_success() {
-            self.bytes += claimed.sqe().len();
-        }
-        if self.gathered.add(claimed.into_cqe(status, value)) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.gathered.add(cqe) {
             self.post();
         }
     }

@@ -25,8 +25,14 @@ impl Chunk {
         Self { sqes: [Sqe::nop(); CHUNK_ENTRIES], next: 0, len: 0 }
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.next == self.len
+    }
+
+    /// Operations taken and not handed out.
+    pub(crate) fn len(&self) -> usize {
+        self.len - self.next
     }
 }
 
@@ -68,28 +74,31 @@ impl<'a> Lane<'a> {
 
     /// Claims the next operation, if there is one and this poll may still take it.
     #[inline]
-    pub fn claim(&mut self) -> Option<Claimed<'a>> {
-        if self.budget.is_spent() || (self.chunk.is_empty() && !self.refill()) {
+    pub fn claim(&mut self) -> Option<Claimed<'_>> {
+        if self.chunk.is_empty() && !self.refill() {
             return None;
         }
-        let sqe = self.chunk.sqes[self.chunk.next];
+        let sqe = self.chunk.sqes.get(self.chunk.next)?;
         self.chunk.next += 1;
-        self.budget.bytes = self.budget.bytes.saturating_sub(sqe.len());
-        self.budget.operations -= 1;
-        self.account.claim(1);
         Some(Claimed::new(sqe, self.account))
     }
 
-    /// Takes a chunk from the ring; if more is left there, another driver hears of it.
+    /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.
     fn refill(&mut self) -> bool {
+        if self.budget.is_spent() {
+            return false;
+        }
         let most = self.budget.operations.min(CHUNK_ENTRIES as u64);
         #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_ENTRIES")]
         let into = &mut self.chunk.sqes[..most as usize];
-        self.chunk.len = self.station.lane.pop(into, CHUNK_BYTES.min(self.budget.bytes), Sqe::len);
-        self.chunk.next = 0;
-        if self.chunk.len == 0 {
+        let (taken, bytes) = self.station.lane.pop(into, CHUNK_BYTES.min(self.budget.bytes), Sqe::len);
+        if taken == 0 {
             return false;
         }
+        (self.chunk.next, self.chunk.len) = (0, taken);
+        self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
+        self.budget.operations -= taken as u64;
+        self.account.claim(taken as u64);
         if !self.station.is_empty() {
             self.station.wake_one();
         }

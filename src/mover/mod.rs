@@ -17,7 +17,7 @@ use std::time::Instant;
 
 pub(crate) use account::Account;
 pub(crate) use broken::Broken;
-pub use claimed::Claimed;
+pub use claimed::{Claimed, Kept, Token};
 pub use completions::Completions;
 pub(crate) use completions::Gathered;
 pub(crate) use cpu::{CpuMover, execute};
@@ -41,7 +41,7 @@ use crate::sqe::{OpFlags, Opcode};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    opcodes: u32,
+    opcodes: u64,
     flags: OpFlags,
     max_len: u64,
     alignment: u64,
@@ -52,6 +52,13 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// These operations, of any length and alignment, with no options.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// assert!(Capabilities::new(&Opcode::ALL).supports(Opcode::Flush));
+    /// ```
     #[must_use]
     pub const fn new(opcodes: &[Opcode]) -> Self {
         let mut set = 0;
@@ -71,31 +78,66 @@ impl Capabilities {
         }
     }
 
-    /// It honours these options (or, for hints, takes note of them).
+    /// It honours these options (or, for hints, takes note of them). Those that this version does not know are left out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{OpFlags, Opcode, mover::Capabilities};
+    /// let _can = Capabilities::new(&[Opcode::Memcpy]).flags(OpFlags::NO_CACHE_HINT);
+    /// ```
     #[must_use]
     pub const fn flags(self, flags: OpFlags) -> Self {
-        Self { flags, ..self }
+        Self { flags: OpFlags::from_bits(flags.bits() & OpFlags::KNOWN.bits()), ..self }
     }
 
     /// It moves at most this many bytes in one operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// let _can = Capabilities::new(&[Opcode::Memcpy]).max_len(1 << 31);
+    /// ```
     #[must_use]
     pub const fn max_len(self, bytes: u64) -> Self {
         Self { max_len: bytes, ..self }
     }
 
     /// Addresses and lengths must be multiples of this power of two, bytes. Zero is taken as one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// let _can = Capabilities::new(&[Opcode::Memcpy]).alignment(64);
+    /// ```
     #[must_use]
     pub const fn alignment(self, bytes: u64) -> Self {
         Self { alignment: if bytes == 0 { 1 } else { bytes }, ..self }
     }
 
     /// Its `poll` may make system calls, so a caller-driven `drain` may too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// assert!(Capabilities::new(&[Opcode::Memcpy]).system_calls().makes_system_calls());
+    /// ```
     #[must_use]
     pub const fn system_calls(self) -> Self {
         Self { system_calls: true, ..self }
     }
 
     /// It cannot wake anyone when a claimed operation ends: a caller that drives it must poll while some are under way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// let _can = Capabilities::new(&[Opcode::Memcpy]).must_be_polled();
+    /// ```
     #[must_use]
     pub const fn must_be_polled(self) -> Self {
         Self { signals: false, ..self }
@@ -103,18 +145,39 @@ impl Capabilities {
 
     /// After a panic in `poll`, nothing touches the memory of what it had claimed: those operations may complete (as
     /// job corrupted). Otherwise they never do, and dropping the queue aborts the process rather than free their memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// let _can = Capabilities::new(&[Opcode::Memcpy]).quiescent_on_panic();
+    /// ```
     #[must_use]
     pub const fn quiescent_on_panic(self) -> Self {
         Self { quiescent_on_panic: true, ..self }
     }
 
     /// Whether it does this operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// assert!(!Capabilities::new(&[Opcode::Memcpy]).supports(Opcode::Memset));
+    /// ```
     #[must_use]
     pub const fn supports(&self, opcode: Opcode) -> bool {
         self.opcodes & (1 << opcode as u8) != 0
     }
 
     /// Whether polling it may enter the kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// assert!(!Capabilities::new(&[Opcode::Memcpy]).makes_system_calls());
+    /// ```
     #[must_use]
     pub const fn makes_system_calls(&self) -> bool {
         self.system_calls
@@ -128,18 +191,19 @@ impl Capabilities {
         self.quiescent_on_panic
     }
 
-    /// Whether it can execute this entry.
-    #[inline]
-    pub(crate) fn accept(&self, opcode: Opcode, sqe: &crate::sqe::Sqe) -> bool {
-        let misaligned = || {
-            let [_, _, dst, src, len, ..] = sqe.to_raw();
-            let source = if matches!(opcode, Opcode::Memcpy | Opcode::Memmove) { src } else { 0 };
-            (dst | source | len) & (self.alignment - 1) != 0
-        };
-        self.supports(opcode)
-            && self.flags.contains(sqe.op_flags())
-            && sqe.len() <= self.max_len
-            && (self.alignment == 1 || !misaligned())
+    /// The bits of an entry's word 0 that may be set: the opcode's low five, the mover, and the options it honours.
+    pub(crate) const fn allowed_head(&self) -> u64 {
+        0x1f | (0xff << 16) | ((self.flags.bits() as u64) << 32)
+    }
+
+    /// Its opcodes, as a set of bits.
+    pub(crate) const fn opcodes(&self) -> u64 {
+        self.opcodes
+    }
+
+    /// The most bytes in one operation, and the bits that must be clear in its addresses and its length.
+    pub(crate) const fn limits(&self) -> (u64, u64) {
+        (self.max_len, self.alignment - 1)
     }
 }
 

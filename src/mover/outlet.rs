@@ -47,12 +47,15 @@ impl Outlet {
         match self.bell.ring_with(&Futex, progress) {
             None => {}
             Some(Wake::Blocked) => self.futex_wakes.add(1),
-            Some(Wake::Armed) => {
-                // Counted first: whoever was woken by the write finds it counted.
-                self.eventfd_writes.add(1);
-                self.fd.signal();
-            }
+            Some(Wake::Armed) => self.signal(),
         }
+    }
+
+    /// Makes the reaper's descriptor readable: the answer to an armed announcement that was taken.
+    pub(crate) fn signal(&self) {
+        // Counted first: whoever is woken by the write finds it counted.
+        self.eventfd_writes.add(1);
+        self.fd.signal();
     }
 
     /// Notes operations that never complete, since their memory may be in use for ever.

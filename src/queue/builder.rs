@@ -13,7 +13,6 @@ use super::stats::{self, Books};
 use super::{BuildError, CompletionQueue, QueuePair, SubmissionQueue};
 use crate::mover::{Account, CpuMover, DataMover, Outlet, Station};
 use crate::os::Birth;
-use crate::sqe::INLINE;
 
 const ENTRIES: std::ops::RangeInclusive<usize> = 1..=65536;
 const DEFAULT_ENTRIES: usize = 1024;
@@ -122,6 +121,15 @@ impl Builder {
     }
 
     /// How many operations can be under way or waiting to be reaped: 1 to 65536. Default: 1024.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, QueuePair};
+    /// let pair = QueuePair::builder().entries(4096).build()?;
+    /// # drop(pair);
+    /// # Ok::<(), BuildError>(())
+    /// ```
     pub fn entries(self, entries: usize) -> Self {
         Self { entries, ..self }
     }
@@ -129,6 +137,15 @@ impl Builder {
     /// How many threads drive the CPU mover: 0 to 64. With 0 the reaper drives it, inside `drain()` and `wait()`.
     ///
     /// Default: one less than the machine's CPUs, at least 1, at most 4.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, QueuePair};
+    /// let pair = QueuePair::builder().workers(0).build()?;
+    /// # drop(pair);
+    /// # Ok::<(), BuildError>(())
+    /// ```
     pub fn workers(self, workers: usize) -> Self {
         Self { workers, ..self }
     }
@@ -136,11 +153,29 @@ impl Builder {
     /// How many bytes one `drain()` may move when the reaper drives. Default: 1 MiB.
     ///
     /// At least one operation is executed if any waits, however long it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, QueuePair};
+    /// let pair = QueuePair::builder().workers(0).poll_budget(256 << 10).build()?;
+    /// # drop(pair);
+    /// # Ok::<(), BuildError>(())
+    /// ```
     pub fn poll_budget(self, bytes: usize) -> Self {
         Self { poll_budget: (bytes as u64).max(1), ..self }
     }
 
     /// Operations of at most this many bytes are executed by the submitter, inside `submit()`. Default: 0, none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, QueuePair};
+    /// let pair = QueuePair::builder().inline_max(512).build()?;
+    /// # drop(pair);
+    /// # Ok::<(), BuildError>(())
+    /// ```
     pub fn inline_max(self, bytes: usize) -> Self {
         Self { inline_max: bytes as u64, ..self }
     }
@@ -148,6 +183,16 @@ impl Builder {
     /// How long an idle worker, or a waiting reaper, looks for work before it sleeps. Default: 20 us.
     ///
     /// Waking a sleeper costs the waker a system call and the sleeper tens of microseconds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use memring::queue::{BuildError, QueuePair};
+    /// let pair = QueuePair::builder().spin(Duration::ZERO).build()?;
+    /// # drop(pair);
+    /// # Ok::<(), BuildError>(())
+    /// ```
     pub fn spin(self, limit: Duration) -> Self {
         Self { spin: limit, ..self }
     }
@@ -167,6 +212,13 @@ impl Builder {
     ///
     /// [`BuildError`]: an option out of its range, two movers of one name, or a thread or an eventfd that the kernel
     /// refuses. Nothing is left running then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, QueuePair};
+    /// assert!(matches!(QueuePair::builder().entries(1 << 20).build(), Err(BuildError::Entries(_))));
+    /// ```
     pub fn build(mut self) -> Result<QueuePair, BuildError> {
         self.check()?;
         let drive = if self.workers == 0 { Drive::Caller } else { Drive::Threads(self.workers) };
@@ -174,8 +226,7 @@ impl Builder {
 
         let (producer, consumer) = completion::ring(self.entries);
         let outlet = Arc::new(Outlet::new(producer).map_err(BuildError::Os)?);
-        let inline = Arc::new(Account::new(INLINE, Arc::clone(&outlet), true));
-        let mut accounts = vec![(stats::Driver::Submitter, "inline".to_owned(), Arc::clone(&inline))];
+        let mut accounts = Vec::new();
         let mut crew = Crew::default();
         let stations: Box<[_]> = (self.movers.iter().enumerate())
             .map(|(lane, plan)| plan.man(lane, self.entries, &outlet, &mut crew, &mut accounts))
@@ -184,8 +235,8 @@ impl Builder {
             entries: self.entries,
             route: Route::new(
                 self.inline_max,
-                CpuMover::capabilities(),
-                stations.iter().map(|station| station.capabilities).collect(),
+                &CpuMover::capabilities(),
+                &stations.iter().map(|station| station.capabilities).collect::<Vec<_>>(),
             ),
             credits: Credits::new(self.entries as u64),
             intake: Gate::default(),
@@ -193,7 +244,6 @@ impl Builder {
             outlet,
             stations,
             caller_driven: self.movers.iter().map(|plan| plan.drive == Drive::Caller).collect(),
-            inline,
             books: Books::new(accounts),
             birth: Birth::now(),
         });

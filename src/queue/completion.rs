@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use memring_ring::{Consumer, Wake};
 
 use super::core::Core;
-use super::drive::Driver;
+use super::drive::{Driver, WAITING_POLL};
 use super::stats::Stats;
 use super::{Reaping, WaitError};
 use crate::cqe::Cqe;
@@ -46,8 +46,12 @@ struct Inner {
     consumer: Consumer,
     /// Completions reaped whose credits were not given back yet.
     owed: u64,
+    /// So many are given back together, so that a long drain does not starve a submitter.
+    portion: u64,
     /// What this thread drives whenever it reaps.
     drivers: Vec<Driver>,
+    /// Which of them is polled first.
+    first_driver: usize,
     /// The CPU mover of a queue with workers: driven only while waiting.
     helper: Option<Driver>,
     threads: Vec<JoinHandle<()>>,
@@ -59,7 +63,8 @@ impl CompletionQueue {
     pub(super) fn new(core: Arc<Core>, reaping: Reaping) -> Self {
         let Reaping { consumer, drivers, helper, threads, poll_budget, spin } = reaping;
         let budget = Budget { bytes: poll_budget, operations: core.entries as u64 };
-        let inner = Inner { core, consumer, owed: 0, drivers, helper, threads, budget, spin };
+        let portion = (core.entries as u64 / 4).clamp(1, 64);
+        let inner = Inner { core, consumer, owed: 0, portion, drivers, first_driver: 0, helper, threads, budget, spin };
         Self { inner: ManuallyDrop::new(inner) }
     }
 
@@ -85,13 +90,14 @@ impl CompletionQueue {
     pub fn drain(&mut self) -> Drain<'_> {
         let inner = &mut *self.inner;
         if inner.core.birth.is_foreign() {
-            return Drain { inner, left: 0 };
+            inner.consumer.forget_seen();
+            return Drain { inner };
         }
         inner.settle();
         let mut budget = inner.budget;
         inner.drive(&mut budget);
-        let left = inner.consumer.ready(inner.core.entries);
-        Drain { inner, left }
+        inner.consumer.ready(inner.core.entries);
+        Drain { inner }
     }
 
     /// Waits until `min` completions are ready or the timeout passes, and returns how many are ready; none are taken.
@@ -149,14 +155,26 @@ impl CompletionQueue {
             return Arm::MustPoll;
         }
         inner.announce_armed();
-        if inner.has_something() {
-            inner.core.outlet.bell().retract();
+        // A failed retraction means that the announcement was taken: the wake is on its way, and it is this arm's.
+        if inner.has_something() && inner.core.outlet.bell().retract() {
             return Arm::NotEmpty;
         }
         Arm::Armed
     }
 
     /// Makes the descriptor unreadable again: for level-triggered loops, after a wake. Edge-triggered ones need not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// assert_eq!(cq.arm(), memring::queue::Arm::Armed);
+    /// // ... epoll says that the descriptor is readable:
+    /// cq.clear();
+    /// # drop(sq);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clear(&mut self) {
         if !self.inner.core.birth.is_foreign() {
             self.inner.core.outlet.fd().clear();
@@ -164,6 +182,20 @@ impl CompletionQueue {
     }
 
     /// How many operations were submitted and have not ended. Completions that wait to be reaped are not counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.in_flight(), 1);
+    /// assert_eq!(cq.drain().count(), 1);
+    /// assert_eq!(cq.in_flight(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.inner.core.in_flight()
@@ -199,11 +231,28 @@ impl CompletionQueue {
         }
         inner.core.intake.close();
         inner.settle();
-        inner.wait(inner.outstanding(), timeout);
-        Ok(inner.core.in_flight())
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let outstanding = inner.outstanding();
+            inner.wait(outstanding, deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
+            // A mover that broke down meanwhile has made fewer outstanding: the rest is still waited for.
+            if inner.outstanding() == outstanding {
+                return Ok(inner.core.in_flight());
+            }
+        }
     }
 
     /// What the queue has done so far.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// assert_eq!(cq.stats().reaper_wakes, 0);
+    /// # drop((sq, cq.drain()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.inner.core.stats()
@@ -223,7 +272,10 @@ impl Inner {
     #[inline]
     fn drive(&mut self, budget: &mut Budget) -> bool {
         let mut busy = false;
-        for driver in &mut self.drivers {
+        // Another one is first each time, so that none spends every budget before the others are asked.
+        self.first_driver = (self.first_driver + 1) % self.drivers.len().max(1);
+        let (later, first) = self.drivers.split_at_mut(self.first_driver);
+        for driver in first.iter_mut().chain(later) {
             if budget.is_spent() {
                 break;
             }
@@ -283,12 +335,20 @@ impl Inner {
             was_armed |= self.sleep(min, deadline.map(|deadline| deadline - now));
         }
         if was_armed && self.consumer.ready(1) == 0 {
-            self.announce_armed();
+            self.arm_again();
         }
         self.consumer.ready(self.core.entries)
     }
 
-    /// Sleeps until `min` completions are ready or there is something to do; whether that broke into an armed state.
+    /// Restores the armed state that a sleep has replaced. What came in between is signalled now.
+    fn arm_again(&mut self) {
+        self.announce_armed();
+        if self.has_something() && self.core.outlet.bell().retract() {
+            self.core.outlet.signal();
+        }
+    }
+
+    /// Sleeps until `min` completions are ready or there is something to do; whether that replaced an armed state.
     fn sleep(&mut self, min: usize, timeout: Option<Duration>) -> bool {
         if self.drivers.iter().any(Driver::must_be_polled) {
             thread::yield_now();
@@ -300,10 +360,13 @@ impl Inner {
             || self.outstanding() < min
             || self.drivers.iter().chain(&self.helper).any(Driver::has_work);
         if !worthless {
+            // Nobody else looks at what this thread's movers have under way.
+            let look_again = self.drivers.iter().any(Driver::is_waiting).then_some(WAITING_POLL);
+            let timeout = [timeout, look_again].into_iter().flatten().min();
             self.core.outlet.bell().sleep(&Futex, timeout);
         }
-        let unrung = self.core.outlet.bell().retract();
-        unrung && before == Some(Wake::Armed)
+        self.core.outlet.bell().retract();
+        before == Some(Wake::Armed)
     }
 
     /// Ends the driver threads. Nothing is in flight.
@@ -378,30 +441,24 @@ fn drop_inner(inner: &mut ManuallyDrop<Inner>) {
 #[derive(Debug)]
 pub struct Drain<'a> {
     inner: &'a mut Inner,
-    left: usize,
 }
-
-/// Credits are given back in portions, so that a long drain does not starve a submitter: one of this many of all entries...
-const PORTIONS: u64 = 4;
-/// ...and at the latest after so many.
-const PORTION: u64 = 64;
 
 impl Iterator for Drain<'_> {
     type Item = Cqe;
 
     #[inline]
     fn next(&mut self) -> Option<Cqe> {
-        self.left = self.left.checked_sub(1)?;
-        let cqe = self.inner.consumer.pop()?;
+        let cqe = self.inner.consumer.pop_seen()?;
         self.inner.owed += 1;
-        if self.inner.owed >= PORTION || self.inner.owed * PORTIONS >= self.inner.core.entries as u64 {
+        if self.inner.owed == self.inner.portion {
             self.inner.settle();
         }
         Some(cqe)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        let left = self.inner.consumer.seen();
+        (left, Some(left))
     }
 }
 

@@ -6,7 +6,7 @@ use memring_ring::{Credits, Gate};
 
 use super::route::Route;
 use super::stats::Books;
-use crate::mover::{Account, Outlet, Station};
+use crate::mover::{Outlet, Station};
 use crate::os::Birth;
 
 /// The shared part of a queue pair. Each half holds it, so it lives as long as either.
@@ -25,8 +25,6 @@ pub(crate) struct Core {
     pub(crate) stations: Box<[Arc<Station>]>,
     /// Which of them the reaper drives, by lane.
     pub(crate) caller_driven: Box<[bool]>,
-    /// The account of what submitters execute themselves.
-    pub(crate) inline: Arc<Account>,
     pub(crate) books: Books,
     pub(crate) birth: Birth,
 }

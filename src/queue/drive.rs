@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use crate::mover::{Account, Broken, Budget, Chunk, Completions, DataMover, Gathered, Lane, Progress, Station};
 
-/// How often a thread looks again at a mover that has operations under way and does not wait for them by itself.
-const WAITING_POLL: Duration = Duration::from_micros(100);
+/// How often a driver looks again at a mover that has operations under way and does not wait for them by itself.
+pub(super) const WAITING_POLL: Duration = Duration::from_micros(100);
 /// Looks at the lane between two looks at the clock.
 const SPINS_PER_CLOCK: u32 = 16;
 
@@ -41,7 +41,8 @@ impl Driver {
         let polled = catch_unwind(AssertUnwindSafe(|| mover.poll(&mut lane, &mut done)));
         drop(done);
         let progress = polled.unwrap_or_else(|_| self.break_down());
-        self.waiting = progress == Progress::Waiting;
+        // A mover that was busy may hold what it has just claimed.
+        self.waiting = progress != Progress::Idle;
         progress
     }
 
@@ -50,7 +51,12 @@ impl Driver {
         !self.chunk.is_empty() || !self.station.is_empty()
     }
 
-    /// Whether claimed operations are under way whose end nobody will announce.
+    /// Whether claimed operations may be under way.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Whether claimed operations may be under way whose end nobody will announce.
     pub(crate) fn must_be_polled(&self) -> bool {
         self.waiting && !self.station.capabilities.signals()
     }
@@ -65,7 +71,7 @@ impl Driver {
         } else {
             // What it works on may still be in use: neither it nor the memory of its operations may be freed.
             Box::leak(broken);
-            self.account.abandon_claimed();
+            self.account.abandon_held(self.chunk.len() as u64);
         }
         Progress::Busy
     }

@@ -12,6 +12,7 @@ mod completion;
 mod core;
 mod drive;
 mod route;
+mod stage;
 mod stats;
 mod submission;
 
@@ -48,34 +49,91 @@ pub struct QueuePair {
 
 impl QueuePair {
     /// The options of a queue pair, at their defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _builder = memring::queue::QueuePair::builder().entries(256);
+    /// ```
     pub fn builder() -> Builder {
         Builder::new()
     }
 
     /// The two halves, to be owned apart: the submitting one can be cloned, the reaping one not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, QueuePair};
+    /// let (sq, cq) = QueuePair::builder().build()?.split();
+    /// let another = sq.clone();
+    /// # drop((sq, cq, another));
+    /// # Ok::<(), BuildError>(())
+    /// ```
     #[must_use]
     pub fn split(self) -> (SubmissionQueue, CompletionQueue) {
         (self.sq, self.cq)
     }
 
     /// Both halves, without parting them: for a single-threaded loop that keeps the pair.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let mut pair = QueuePair::builder().workers(0).build()?;
+    /// let (sq, cq) = pair.halves();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.drain().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn halves(&mut self) -> (&mut SubmissionQueue, &mut CompletionQueue) {
         (&mut self.sq, &mut self.cq)
     }
 
     /// The routing table.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, WORKERS, queue::QueuePair};
+    /// let pair = QueuePair::builder().build()?;
+    /// assert_eq!(pair.route().choose(&Sqe::nop())?, WORKERS);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn route(&self) -> &Route {
         &self.core.route
     }
 
     /// The id of a mover that was added under this name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{WORKERS, queue::QueuePair};
+    /// let pair = QueuePair::builder().build()?;
+    /// assert_eq!(pair.mover("workers"), Some(WORKERS));
+    /// assert_eq!(pair.mover("gpu"), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn mover(&self, name: &str) -> Option<MoverId> {
         self.core.stations.iter().find(|station| station.name == name).map(|station| station.mover)
     }
 
     /// What the queue has done so far.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::QueuePair;
+    /// let pair = QueuePair::builder().build()?;
+    /// assert!(pair.stats().drivers.iter().all(|driver| driver.operations == 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.stats()

@@ -9,7 +9,7 @@
 use core::fmt;
 
 use crate::mover::Capabilities;
-use crate::sqe::{INLINE, MoverId, Opcode, ROUTED, Refusal, Sqe, WORKERS};
+use crate::sqe::{INLINE, MoverId, ROUTED, Refusal, Sqe, WORKERS};
 
 /// Ids from here on belong to the movers of [`Builder::mover`](super::Builder::mover), in the order they were added.
 /// Between [`WORKERS`] and this, ids are kept for movers of memring's own.
@@ -32,15 +32,59 @@ const FIRST_USER_MOVER: u8 = 16;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Route {
-    inline_max: u64,
-    inline: Capabilities,
-    /// The movers with lanes: WORKERS, then the user's, in the order of their ids.
-    lanes: Box<[Capabilities]>,
+    /// Shorter operations go inline, if they name no mover. Zero: none do.
+    inline_below: u64,
+    /// INLINE, WORKERS, then the user's movers in the order of their ids; last, a row that takes nothing.
+    rows: Box<[Row]>,
+    /// The row of each mover id; ROUTED has that of WORKERS, an unknown id the last.
+    row_of: [u8; 256],
+}
+
+/// A mover in the table: what it takes, as masks.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    mover: MoverId,
+    opcodes: u64,
+    refused_head: u64,
+    max_len: u64,
+    misalignment: u64,
+}
+
+impl Row {
+    fn new(mover: MoverId, can: &Capabilities) -> Self {
+        let (max_len, misalignment) = can.limits();
+        let max_len = max_len.min(isize::MAX as u64);
+        Self { mover, opcodes: can.opcodes(), refused_head: !can.allowed_head(), max_len, misalignment }
+    }
+
+    /// Whether the mover can do it, were the entry sound.
+    #[inline]
+    fn takes(&self, sqe: &Sqe) -> bool {
+        let [head, _, dst, src, len, ..] = sqe.to_raw();
+        let source = if sqe.has_source() { src } else { 0 };
+        self.takes_head(head) && len <= self.max_len && (dst | source | len) & self.misalignment == 0
+    }
+
+    #[inline]
+    fn takes_head(&self, head: u64) -> bool {
+        head & self.refused_head == 0 && self.opcodes >> (head & 0x1f) & 1 != 0
+    }
 }
 
 impl Route {
-    pub(crate) fn new(inline_max: u64, inline: Capabilities, lanes: Box<[Capabilities]>) -> Self {
-        Self { inline_max, inline, lanes }
+    /// The table of these movers: INLINE's capabilities, then those of the lanes.
+    pub(crate) fn new(inline_max: u64, inline: &Capabilities, lanes: &[Capabilities]) -> Self {
+        let nobody = Row::new(ROUTED, &Capabilities::new(&[]));
+        let own = lanes.iter().enumerate().map(|(lane, can)| Row::new(mover_of(lane), can));
+        let rows: Box<[Row]> = std::iter::once(Row::new(INLINE, inline)).chain(own).chain([nobody]).collect();
+        let mut row_of = [0; 256];
+        for (id, place) in (0..=u8::MAX).zip(&mut row_of) {
+            let id = if id == ROUTED.to_u8() { WORKERS.to_u8() } else { id };
+            let row = rows.iter().position(|row| row.mover.to_u8() == id).unwrap_or(rows.len() - 1);
+            *place = u8::try_from(row).unwrap_or(u8::MAX);
+        }
+        let inline_below = if inline_max == 0 { 0 } else { inline_max.saturating_add(1) };
+        Self { inline_below, rows, row_of }
     }
 
     /// The mover that would take this entry.
@@ -48,50 +92,93 @@ impl Route {
     /// # Errors
     ///
     /// What a push of the entry would be refused for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{INLINE, Sqe, queue::QueuePair};
+    /// let pair = QueuePair::builder().build()?;
+    /// assert_eq!(pair.route().choose(&Sqe::nop().on(INLINE))?, INLINE);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn choose(&self, sqe: &Sqe) -> Result<MoverId, super::PushError> {
         self.resolve(sqe).map_err(|refusal| super::PushError::refused(refusal, *sqe))
     }
 
     /// Why this entry goes where it goes, in a sentence.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let pair = QueuePair::builder().build()?;
+    /// assert!(pair.route().explain(&Sqe::nop()).to_string().starts_with("WORKERS"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn explain(&self, sqe: &Sqe) -> impl fmt::Display {
         match self.choose(sqe) {
             Err(error) => format!("refused: {error}"),
             Ok(mover) if sqe.mover() != ROUTED => format!("{mover:?}: the entry asks for it"),
-            Ok(INLINE) => format!("INLINE: {} bytes are at most inline_max, {}", sqe.len(), self.inline_max),
+            Ok(INLINE) => format!("INLINE: {} bytes are fewer than {}", sqe.len(), self.inline_below),
             Ok(mover) => format!("{mover:?}: the first mover that can do it"),
         }
     }
 
+    /// The entry's mover.
     #[inline]
     pub(crate) fn resolve(&self, sqe: &Sqe) -> Result<MoverId, Refusal> {
-        let opcode = sqe.check()?;
-        match sqe.mover() {
-            ROUTED => self.first_that_can(opcode, sqe),
-            INLINE => Self::if_it_can(INLINE, &self.inline, opcode, sqe),
-            mover => {
-                let lane = lane_of(mover).and_then(|lane| self.lanes.get(lane)).ok_or(Refusal::UnknownMover)?;
-                Self::if_it_can(mover, lane, opcode, sqe)
-            }
+        self.resolver()(sqe)
+    }
+
+    /// Finds the movers of a batch, one entry after the other.
+    ///
+    /// Entries of a batch are mostly alike: as long as word 0 stays the same, so does the row, and only the regions are
+    /// looked at. Whatever is not plain is looked at again, with leisure.
+    #[inline]
+    pub(crate) fn resolver(&self) -> impl FnMut(&Sqe) -> Result<MoverId, Refusal> {
+        let mut last = None;
+        move |sqe| {
+            let row = match last {
+                Some((head, row)) if head == sqe.head() => row,
+                _ => {
+                    let row: &Row = &self.rows[self.first_choice(sqe)];
+                    if !row.takes_head(sqe.head()) || row.misalignment != 0 {
+                        return self.look_further(sqe);
+                    }
+                    // With a bound for inline operations, a routed entry's row depends on its length.
+                    last = (sqe.mover() != ROUTED || self.inline_below == 0).then_some((sqe.head(), row));
+                    row
+                }
+            };
+            if sqe.len() <= row.max_len && sqe.is_plain() { Ok(row.mover) } else { self.look_further(sqe) }
         }
     }
 
     #[inline]
-    fn if_it_can(mover: MoverId, can: &Capabilities, opcode: Opcode, sqe: &Sqe) -> Result<MoverId, Refusal> {
-        if can.accept(opcode, sqe) { Ok(mover) } else { Err(Refusal::Unsupported) }
+    fn first_choice(&self, sqe: &Sqe) -> usize {
+        let mover = sqe.mover();
+        if mover == ROUTED && sqe.len() < self.inline_below {
+            return 0;
+        }
+        usize::from(self.row_of[usize::from(mover.to_u8())])
     }
 
-    #[inline]
-    fn first_that_can(&self, opcode: Opcode, sqe: &Sqe) -> Result<MoverId, Refusal> {
-        if self.inline_max != 0 && sqe.len() <= self.inline_max && self.inline.accept(opcode, sqe) {
-            return Ok(INLINE);
+    /// Why an entry is refused, or who takes it if its first choice cannot.
+    #[cold]
+    fn look_further(&self, sqe: &Sqe) -> Result<MoverId, Refusal> {
+        sqe.check()?;
+        let first = self.first_choice(sqe);
+        if first == self.rows.len() - 1 {
+            return Err(Refusal::UnknownMover);
         }
-        let lane = self.lanes.iter().position(|can| can.accept(opcode, sqe)).ok_or(Refusal::Unsupported)?;
-        Ok(mover_of(lane))
+        let last = if sqe.mover() == ROUTED { self.rows.len() - 1 } else { first + 1 };
+        let able = self.rows[first..last].iter().find(|row| row.takes(sqe));
+        able.map(|row| row.mover).ok_or(Refusal::Unsupported)
     }
 }
 
-/// The lane of a mover, by number; none for movers without one.
+/// The lane of a mover, by number: all but INLINE have one.
 #[inline]
 pub(crate) fn lane_of(mover: MoverId) -> Option<usize> {
     match mover.to_u8() {
@@ -102,13 +189,12 @@ pub(crate) fn lane_of(mover: MoverId) -> Option<usize> {
 }
 
 /// The mover of a lane.
-///
-/// The builder makes no more lanes than there are ids ([`MAX_USER_MOVERS`]).
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the builder makes no more lanes than there are ids")]
 pub(crate) fn mover_of(lane: usize) -> MoverId {
     if lane == 0 { WORKERS } else { MoverId::from_u8(FIRST_USER_MOVER + (lane - 1) as u8) }
 }
 
-/// How many movers of the user's own a queue can have.
+/// How many movers of the user's own a queue can have: as many as there are ids, and row numbers beside the other three rows.
 pub(crate) const MAX_USER_MOVERS: usize = (u8::MAX - FIRST_USER_MOVER) as usize + 1;
+const _: () = assert!(MAX_USER_MOVERS + 3 <= u8::MAX as usize);

@@ -1,10 +1,10 @@
 //! Statistics: who executed what, and what waking cost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::core::Core;
-use crate::mover::{Account, Station};
-use crate::sqe::MoverId;
+use crate::mover::{Account, Outlet, Station};
+use crate::sqe::{INLINE, MoverId};
 
 /// Who called a mover's poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +84,15 @@ pub struct Stats {
 
 impl Stats {
     /// The totals of one mover.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{WORKERS, queue::QueuePair};
+    /// let pair = QueuePair::builder().build()?;
+    /// assert_eq!(pair.stats().mover(WORKERS).bytes, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn mover(&self, mover: MoverId) -> MoverStats {
         let mut total = MoverStats::default();
@@ -97,6 +106,15 @@ impl Stats {
     }
 
     /// One driver of one mover, if there is such a driver.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{INLINE, queue::{Driver, QueuePair}};
+    /// let pair = QueuePair::builder().build()?;
+    /// assert!(pair.stats().driver(INLINE, Driver::Submitter).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn driver(&self, mover: MoverId, driver: Driver) -> Option<&DriverStats> {
         self.drivers.iter().find(|stats| stats.mover == mover && stats.driver == driver)
@@ -105,11 +123,37 @@ impl Stats {
 
 /// The accounts of all drivers, for reading.
 #[derive(Debug)]
-pub(crate) struct Books(Box<[(Driver, String, Arc<Account>)]>);
+pub(crate) struct Books {
+    drivers: Box<[(Driver, String, Arc<Account>)]>,
+    /// One for each submission queue there is, and those of some that are gone, to be used again.
+    submitters: Mutex<Vec<Arc<Account>>>,
+}
 
 impl Books {
-    pub(crate) fn new(accounts: Vec<(Driver, String, Arc<Account>)>) -> Self {
-        Self(accounts.into_boxed_slice())
+    pub(crate) fn new(drivers: Vec<(Driver, String, Arc<Account>)>) -> Self {
+        Self { drivers: drivers.into_boxed_slice(), submitters: Mutex::default() }
+    }
+
+    /// An account for a new submission queue: it alone writes it, so counting costs no locked instruction.
+    pub(crate) fn open_submitter(&self, outlet: &Arc<Outlet>) -> Arc<Account> {
+        let mut submitters = self.submitters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(idle) = submitters.iter().find(|account| Arc::strong_count(account) == 1) {
+            return Arc::clone(idle);
+        }
+        let account = Arc::new(Account::new(INLINE, Arc::clone(outlet), true));
+        submitters.push(Arc::clone(&account));
+        account
+    }
+
+    fn submitters(&self) -> DriverStats {
+        let (mover, name, driver) = (INLINE, "inline".to_owned(), Driver::Submitter);
+        let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0 };
+        for account in self.submitters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            total.operations += account.operations();
+            total.bytes += account.bytes();
+            total.batches += account.batches();
+        }
+        total
     }
 }
 
@@ -127,7 +171,7 @@ impl Core {
         let wakes = |station: &Arc<Station>| (station.mover, station.wakes());
         let (reaper_wakes, eventfd_writes) = self.outlet.wakes();
         Stats {
-            drivers: self.books.0.iter().map(read).collect(),
+            drivers: std::iter::once(self.books.submitters()).chain(self.books.drivers.iter().map(read)).collect(),
             wakes: self.stations.iter().map(wakes).collect(),
             reaper_wakes,
             eventfd_writes,

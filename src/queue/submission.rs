@@ -7,9 +7,14 @@ use std::sync::Arc;
 use super::PushError;
 use super::core::Core;
 use super::route::lane_of;
+use super::stage::Stage;
 use super::stats::Stats;
-use crate::mover::{Gathered, execute};
+use crate::cqe::{Cqe, Status};
+use crate::mover::{Account, execute};
 use crate::sqe::{INLINE, Sqe};
+
+/// Completions of inline operations that are posted together: what a driver's claim would hold.
+const INLINE_BATCH: usize = 32;
 
 /// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
 ///
@@ -35,15 +40,27 @@ use crate::sqe::{INLINE, Sqe};
 pub struct SubmissionQueue {
     /// Leaked in a forked child: it must touch nothing there.
     core: ManuallyDrop<Arc<Core>>,
-    /// Entries whose mover is chosen and whose credit is taken. Room for all entries, so it never grows.
-    staged: Vec<Sqe>,
-    gathered: Box<Gathered>,
+    staged: Stage,
+    /// The lanes that a submit has published to: all false between submits.
+    concerned: Box<[bool]>,
+    /// What this submitter executes inline.
+    account: Arc<Account>,
+    /// Room for the completions of what goes inline, posted together.
+    completed: Box<[Cqe; INLINE_BATCH]>,
 }
 
 impl SubmissionQueue {
     pub(super) fn new(core: Arc<Core>) -> Self {
-        let staged = Vec::with_capacity(core.entries);
-        Self { core: ManuallyDrop::new(core), staged, gathered: Box::new(Gathered::new()) }
+        let staged = Stage::new(core.entries);
+        let account = core.books.open_submitter(&core.outlet);
+        let concerned = vec![false; core.stations.len()].into_boxed_slice();
+        Self {
+            core: ManuallyDrop::new(core),
+            staged,
+            concerned,
+            account,
+            completed: Box::new([Cqe::new(0, Status::SUCCESS, INLINE); INLINE_BATCH]),
+        }
     }
 
     /// Checks and stages one entry, and takes a credit for it. It begins at the next [`submit`](SubmissionQueue::submit).
@@ -75,11 +92,12 @@ impl SubmissionQueue {
     /// ```
     #[inline]
     pub unsafe fn push(&mut self, sqe: Sqe) -> Result<(), PushError> {
-        let routed = self.admit(&sqe)?;
+        self.is_open(&sqe)?;
+        let mover = self.core.route.resolve(&sqe).map_err(|refusal| PushError::refused(refusal, sqe))?;
         if !self.core.credits.take(1) {
             return Err(PushError::Full(sqe));
         }
-        self.staged.push(routed);
+        self.staged.push(&sqe, mover);
         Ok(())
     }
 
@@ -115,16 +133,15 @@ impl SubmissionQueue {
         if sqes.len() > self.core.entries {
             return Err(PushError::TooLong(first));
         }
+        self.is_open(&first)?;
         let before = self.staged.len();
-        for sqe in sqes {
-            match self.admit(sqe) {
-                Ok(routed) => self.staged.push(routed),
-                Err(error) => {
-                    self.staged.truncate(before);
-                    return Err(error);
-                }
-            }
+        let mut resolve = self.core.route.resolver();
+        let mut choose = |sqe: &Sqe| resolve(sqe).map_err(|refusal| PushError::refused(refusal, *sqe));
+        if before + sqes.len() > self.core.entries {
+            // What is staged holds credits: too few are left for this. What is wrong with an entry is still said first.
+            return sqes.iter().try_for_each(|sqe| choose(sqe).map(drop)).and(Err(PushError::Full(first)));
         }
+        self.staged.extend(sqes, choose)?;
         if !self.core.credits.take(sqes.len() as u64) {
             self.staged.truncate(before);
             return Err(PushError::Full(first));
@@ -132,25 +149,32 @@ impl SubmissionQueue {
         Ok(())
     }
 
-    /// The entry with its mover chosen, if the queue takes it.
+    /// Whether this process may push, and anyone would reap.
     #[inline]
-    fn admit(&self, sqe: &Sqe) -> Result<Sqe, PushError> {
+    fn is_open(&self, sqe: &Sqe) -> Result<(), PushError> {
         if self.core.birth.is_foreign() {
             return Err(PushError::Forked(*sqe));
         }
         if self.core.intake.is_closed() {
             return Err(PushError::Closed(*sqe));
         }
-        match self.core.route.resolve(sqe) {
-            Ok(mover) => Ok(sqe.on(mover)),
-            Err(refusal) => Err(PushError::refused(refusal, *sqe)),
-        }
+        Ok(())
     }
 
     /// Publishes all that is staged, wakes at most one sleeping driver of each mover concerned, and executes what goes
     /// [`INLINE`]. Returns how many entries were submitted.
     ///
     /// That is 0 if the queue was closed, or this process forked, after the pushes: what was staged is discarded then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// assert_eq!(sq.submit(), 0, "nothing is staged");
+    /// # drop(cq.drain());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn submit(&mut self) -> usize {
         let count = self.staged.len();
         if count == 0 || self.core.birth.is_foreign() {
@@ -169,63 +193,105 @@ impl SubmissionQueue {
     }
 
     /// How many entries are staged.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// assert_eq!(sq.staged(), 1);
+    /// # drop(cq.drain());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn staged(&self) -> usize {
         self.staged.len()
     }
 
     /// How many operations were submitted and have not ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// assert_eq!(sq.in_flight(), 0);
+    /// # drop((sq.submit(), cq.drain()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.core.in_flight()
     }
 
     /// Whether the completion queue is gone or shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// drop(cq);
+    /// assert!(sq.is_closed());
+    /// # sq.submit();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.core.intake.is_closed()
     }
 
     /// What the queue has done so far.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// assert_eq!(sq.stats().eventfd_writes, 0);
+    /// # drop((sq.submit(), cq.drain()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.stats()
     }
 
-    /// Sends each run of entries with the same mover to that mover's lane.
-    #[inline]
-    fn publish(&self) {
+    /// Sends each run of entries with the same mover to that mover's lane, then rings once for each lane concerned.
+    fn publish(&mut self) {
         let core = &**self.core;
-        for run in self.staged.chunk_by(|a, b| a.mover() == b.mover()) {
-            let Some(lane) = lane_of(run[0].mover()) else { continue };
-            let station = &core.stations[lane];
-            station.push_batch(run);
+        for (mover, run) in self.staged.runs() {
+            if let Some(lane) = lane_of(mover) {
+                core.stations[lane].push_batch(run);
+                self.concerned[lane] = true;
+            }
+        }
+        for (lane, concerned) in self.concerned.iter_mut().enumerate().filter(|(_, concerned)| **concerned) {
+            *concerned = false;
             if core.caller_driven[lane] {
                 core.outlet.call_reaper();
             } else {
-                station.wake_one();
+                core.stations[lane].wake_one();
             }
         }
     }
 
-    #[inline]
+    /// Executes, on this thread, each run of entries that go inline.
     fn execute_inline(&mut self) {
-        let account = &self.core.inline;
-        let (mut operations, mut bytes) = (0, 0);
-        for sqe in self.staged.iter().filter(|sqe| sqe.mover() == INLINE) {
-            // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
-            let status = unsafe { execute(sqe) };
-            operations += 1;
-            bytes += sqe.len();
-            if self.gathered.add(crate::cqe::Cqe::new(sqe.data(), status, INLINE)) {
-                account.record_shared(operations, bytes);
-                (operations, bytes) = (0, 0);
-                account.outlet.post(self.gathered.take());
+        let account = &self.account;
+        let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE);
+        for part in inline.flat_map(|(_, run)| run.chunks(INLINE_BATCH)) {
+            let mut bytes = 0;
+            for (cqe, sqe) in self.completed.iter_mut().zip(part) {
+                // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
+                let status = unsafe { execute(sqe) };
+                bytes = sqe.len().saturating_add(bytes);
+                *cqe = Cqe::new(sqe.data(), status, INLINE);
             }
-        }
-        if operations > 0 {
-            account.record_shared(operations, bytes);
-            account.outlet.post(self.gathered.take());
+            account.record(part.len() as u64, bytes);
+            account.outlet.post(&self.completed[..part.len()]);
         }
     }
 }

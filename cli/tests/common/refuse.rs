@@ -1,0 +1,78 @@
+//! A kernel that refuses: system calls answered with an error of the test's choice, by a seccomp filter in the child.
+//!
+//! So the ways around missing features of kernels and file systems are tested on any machine, without privileges.
+//! Source: seccomp(2); the program is classic BPF over `struct seccomp_data` (the number at offset 0, arguments from
+//! 16).
+#![expect(unsafe_code, reason = "prctl and pre_exec have no safe interface")]
+#![expect(clippy::cast_possible_truncation, reason = "libc's constants of BPF are wider than its fields for them")]
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use libc::{c_long, sock_filter, sock_fprog};
+
+/// A system call to be refused.
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    call: c_long,
+    /// Only if one of these bits is set in this argument.
+    only: Option<(u32, u32)>,
+    error: i32,
+}
+
+/// Every call of this number.
+pub(crate) const fn refusal(call: c_long, error: i32) -> Refusal {
+    Refusal { call, only: None, error }
+}
+
+/// `openat` of files without a name.
+pub(crate) const NO_UNNAMED_FILES: Refusal = Refusal {
+    call: libc::SYS_openat,
+    only: Some((2, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u32)),
+    error: libc::EOPNOTSUPP,
+};
+
+/// Makes the command run with these refusals.
+pub(crate) fn refuse(command: &mut Command, refusals: &[Refusal]) {
+    let mut program = Vec::new();
+    for refusal in refusals {
+        let test: &[sock_filter] = &match refusal.only {
+            None => vec![],
+            Some((argument, bits)) => vec![load(16 + 8 * argument), jump(libc::BPF_JSET, bits, 0, 1)],
+        };
+        let answer = libc::SECCOMP_RET_ERRNO | refusal.error as u32;
+        program.push(load(0));
+        program.push(jump(libc::BPF_JEQ, refusal.call as u32, 0, test.len() as u8 + 1));
+        program.extend_from_slice(test);
+        program.push(give(answer));
+    }
+    program.push(give(libc::SECCOMP_RET_ALLOW));
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(move || install(&mut program)) };
+}
+
+fn install(program: &mut [sock_filter]) -> io::Result<()> {
+    let filter = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: this option takes integers.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the filter points at a program of its length, which the kernel copies.
+    if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn load(offset: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
+}
+
+fn jump(how: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: (libc::BPF_JMP | how | libc::BPF_K) as u16, jt, jf, k }
+}
+
+fn give(answer: u32) -> sock_filter {
+    sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: answer }
+}

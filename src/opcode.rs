@@ -1,0 +1,116 @@
+//! What an entry can ask for: the opcodes and their options.
+
+/// What an entry does. Values are part of the entry's layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Opcode {
+    /// Nothing: completes with success. For measuring, and for waking a reactor.
+    Nop = 0,
+    /// Copy between regions that do not overlap.
+    Memcpy = 1,
+    /// Copy between regions that may overlap, as if through a buffer.
+    Memmove = 2,
+    /// Set every byte to one value.
+    Memset = 3,
+    /// Write the region's cache lines back to memory.
+    Flush = 4,
+}
+
+impl Opcode {
+    /// All opcodes of this version.
+    pub const ALL: [Self; 5] = [Self::Nop, Self::Memcpy, Self::Memmove, Self::Memset, Self::Flush];
+
+    /// The opcode of this value, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Opcode;
+    /// assert_eq!(Opcode::from_u8(1), Some(Opcode::Memcpy));
+    /// assert_eq!(Opcode::from_u8(200), None);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Nop),
+            1 => Some(Self::Memcpy),
+            2 => Some(Self::Memmove),
+            3 => Some(Self::Memset),
+            4 => Some(Self::Flush),
+            _ => None,
+        }
+    }
+}
+
+/// Options of one operation, for its mover.
+///
+/// # Examples
+///
+/// ```
+/// use memring::OpFlags;
+/// let both = OpFlags::MEM_DURABLE | OpFlags::NO_CACHE_HINT;
+/// assert!(both.contains(OpFlags::MEM_DURABLE));
+/// assert_eq!(both.bits(), 3);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OpFlags(u32);
+
+impl OpFlags {
+    /// No option.
+    pub const NONE: Self = Self(0);
+    /// Complete only when the destination is durable. No mover of this version supports it.
+    pub const MEM_DURABLE: Self = Self(1 << 0);
+    /// The destination will not be read soon: a mover may bypass the cache. A hint; ignoring it is correct.
+    pub const NO_CACHE_HINT: Self = Self(1 << 1);
+
+    /// Every flag of this version.
+    pub(crate) const KNOWN: Self = Self(0b11);
+
+    /// The flags of these bits, known or not; a push refuses unknown ones.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::OpFlags;
+    /// assert_eq!(OpFlags::from_bits(1), OpFlags::MEM_DURABLE);
+    /// ```
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The bits: values as in the seed's `flags` argument.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(memring::OpFlags::NO_CACHE_HINT.bits(), 2);
+    /// ```
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether every flag of `other` is set here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::OpFlags;
+    /// assert!(OpFlags::MEM_DURABLE.contains(OpFlags::NONE));
+    /// assert!(!OpFlags::NONE.contains(OpFlags::MEM_DURABLE));
+    /// ```
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl core::ops::BitOr for OpFlags {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}

@@ -1,0 +1,32 @@
+//! Running a test again in a process of its own: for what would take the whole test binary down, or limit it.
+
+use std::env;
+use std::process::{Command, Output, Stdio};
+
+const ROLE: &str = "MEMRING_TEST_ROLE";
+
+/// What this process is to do, if [`again`] has started it.
+pub(crate) fn role() -> Option<String> {
+    env::var(ROLE).ok()
+}
+
+/// Runs the test `name` of this binary again, alone in a process, where [`role`] is `role`, with these variables set.
+pub(crate) fn again(name: &str, role: &str, variables: &[(&str, String)]) -> Output {
+    let program = env::current_exe().expect("a test knows its own path");
+    Command::new(program)
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .output()
+        .expect("the test binary starts again")
+}
+
+/// What the process wrote, for a failure's message.
+pub(crate) fn words(output: &Output) -> String {
+    format!("{:?}\n{}{}", output.status, lossy(&output.stdout), lossy(&output.stderr))
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
