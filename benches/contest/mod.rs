@@ -124,7 +124,6 @@ fn with_criterion(bench: &str, groups: &[Group]) {
 
 fn paired(bench: &str, groups: &[Group], repetitions: usize) {
     println!("# {bench}\n");
-    println!("    cargo bench --bench {bench} -- --paired {repetitions}\n");
     println!("{}\n", machine());
     println!(
         "Nanoseconds per operation: median (least - most) of {repetitions} repetitions. Ratio: time over that of the \

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use memring_ring::{Credits, Gate};
 
 use super::route::Route;
-use super::stats::Books;
+use super::stats::{Books, Stats};
 use crate::mover::{Outlet, Station};
 use crate::os::Birth;
 
@@ -35,5 +35,10 @@ impl Core {
         // The ends first: they never overtake what was submitted, so the difference cannot wrap.
         let ended = self.outlet.ended();
         self.intake.passed().saturating_sub(ended)
+    }
+
+    /// What was done so far, and by whom.
+    pub(crate) fn stats(&self) -> Stats {
+        self.books.read(&self.stations, &self.outlet)
     }
 }

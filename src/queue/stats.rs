@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::core::Core;
 use crate::mover::{Account, Outlet, Station};
 use crate::sqe::{INLINE, MoverId};
 
@@ -145,21 +144,8 @@ impl Books {
         account
     }
 
-    fn submitters(&self) -> DriverStats {
-        let (mover, name, driver) = (INLINE, "inline".to_owned(), Driver::Submitter);
-        let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0 };
-        for account in self.submitters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            total.operations += account.operations();
-            total.bytes += account.bytes();
-            total.batches += account.batches();
-        }
-        total
-    }
-}
-
-impl Core {
     /// A snapshot of all counters.
-    pub(crate) fn stats(&self) -> Stats {
+    pub(crate) fn read(&self, stations: &[Arc<Station>], outlet: &Outlet) -> Stats {
         let read = |(driver, name, account): &(Driver, String, Arc<Account>)| DriverStats {
             mover: account.mover,
             name: name.clone(),
@@ -169,12 +155,23 @@ impl Core {
             batches: account.batches(),
         };
         let wakes = |station: &Arc<Station>| (station.mover, station.wakes());
-        let (reaper_wakes, eventfd_writes) = self.outlet.wakes();
+        let (reaper_wakes, eventfd_writes) = outlet.wakes();
         Stats {
-            drivers: std::iter::once(self.books.submitters()).chain(self.books.drivers.iter().map(read)).collect(),
-            wakes: self.stations.iter().map(wakes).collect(),
+            drivers: std::iter::once(self.submitters()).chain(self.drivers.iter().map(read)).collect(),
+            wakes: stations.iter().map(wakes).collect(),
             reaper_wakes,
             eventfd_writes,
         }
+    }
+
+    fn submitters(&self) -> DriverStats {
+        let (mover, name, driver) = (INLINE, "inline".to_owned(), Driver::Submitter);
+        let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0 };
+        for account in self.submitters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            total.operations += account.operations();
+            total.bytes += account.bytes();
+            total.batches += account.batches();
+        }
+        total
     }
 }
