@@ -9,11 +9,11 @@
 //! | contestant | what a round does |
 //! |---|---|
 //! | memcpy loop | one thread, page by page |
-//! | memring, one worker | `push_batch` of all pages, `submit`, and `wait` for all, which helps: two threads copy; then `drain` |
+//! | memring, one worker | `push_batch`, `submit`, `wait` for all, which helps: two threads copy; `drain` |
 //! | memring, inline | the same on the submitter alone: what the queue costs |
 //!
-//! Sources and destinations are kept off equal low address bits: at a distance of 256 MiB, and at multiples of 4 KiB, loads
-//! and stores of the same copy get into each other's way, for all contestants, but not equally.
+//! Sources and destinations are kept off equal low address bits: at a distance of 256 MiB, and at multiples of 4 KiB,
+//! loads and stores of the same copy get into each other's way, for all contestants, but not equally.
 
 mod contest;
 

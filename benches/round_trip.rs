@@ -7,9 +7,9 @@
 //!
 //! | contestant | there | back |
 //! |---|---|---|
-//! | memring | `push_batch`, `submit`: checked, routed, credited, counted | `drain` alone, which does not help the worker |
+//! | memring | `push_batch`, `submit`: checked, routed, credited, counted | `drain` alone, which does not help |
 //! | ArrayQueue | `crossbeam_queue::ArrayQueue::push`, one by one: it has no batches | another one |
-//! | rtrb | one chunk a batch; single producer, single consumer | chunks of up to 128, so that both sides work at once |
+//! | rtrb | one chunk a batch; one producer, one consumer | chunks of up to 128, so both sides work at once |
 //! | crossbeam-channel | `bounded`, `try_send` | another one, `try_recv` |
 //! | io_uring | `NOP`s pushed together, one `io_uring_enter` to submit them and wait for all | the completion ring |
 //! | io_uring, SQPOLL | the same, taken by the kernel's own spinning thread: no system call | the completion ring |

@@ -385,14 +385,16 @@ impl Sqe {
         opcode < 64 && HAS_SOURCE >> opcode & 1 != 0
     }
 
-    /// Whether its regions are plainly sound: what [`check`](Sqe::check) would find without a doubt, in few instructions.
+    /// Whether its regions are plainly sound: what [`check`](Sqe::check) would find without a doubt, in few
+    /// instructions.
     ///
     /// The opcode must be a known one, and the length at most `isize::MAX`.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         let [head, _, dst, src, len, operand, internal] = self.0;
         let opcode = head & 0x1f;
-        // Linux gives user space the lower half of the addresses: 1 to 2^63 - len is one comparison for null and beyond.
+        // Linux gives user space the lower half of the addresses: 1 to 2^63 - len is one comparison for null and
+        // beyond.
         let beyond = (1 << 63) - len;
         if operand | internal != 0 {
             return false;

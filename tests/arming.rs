@@ -1,12 +1,12 @@
 //! Goal: a reactor that sleeps on the queue's descriptor misses nothing, and one that does not sleep pays nothing.
 //!
-//! Method: an epoll loop as a user would write it, edge-triggered or level-triggered, drains, arms, and sleeps only when
-//! `arm` said Armed. The submitter sends batches of random size. After some of them it waits until the reactor has
-//! reaped them all *and is armed*, so that the next submission meets a reactor that is just falling asleep, or sleeps
-//! already; after others it goes on at once. A sleep has a limit that nothing comes near: reaching it means that a wake
-//! was lost, and fails. How often the reactor really slept is counted: it must have. The queue's statistics
-//! must show at most one descriptor write for each Armed. A mover with a valve, which holds its operations until a
-//! test lets go, makes the single cases deterministic.
+//! Method: an epoll loop as a user would write it, edge-triggered or level-triggered, drains, arms, and sleeps only
+//! when `arm` said Armed. The submitter sends batches of random size. After some of them it waits until the reactor
+//! has reaped them all *and is armed*, so that the next submission meets a reactor that is just falling asleep, or
+//! sleeps already; after others it goes on at once. A sleep has a limit that nothing comes near: reaching it means
+//! that a wake was lost, and fails. How often the reactor really slept is counted: it must have. The queue's
+//! statistics must show at most one descriptor write for each Armed. A mover with a valve, which holds its operations
+//! until a test lets go, makes the single cases deterministic.
 //!
 //! One million completions per loop in release builds or with `MEMRING_STRESS=full`, fewer in debug builds.
 #![expect(unsafe_code, reason = "pushes entries; epoll has no safe wrapper in std; a mover with a valve")]
@@ -89,7 +89,8 @@ impl Epoll {
 
 /// Submits `total` nops, numbered, in batches of random size.
 ///
-/// `reached` tells how many the reactor has reaped, each time it has armed: on about every other batch the submitter waits there.
+/// `reached` tells how many the reactor has reaped, each time it has armed: on about every other batch the submitter
+/// waits there.
 fn submit_all(mut sq: SubmissionQueue, mover: MoverId, total: u64, reached: &Receiver<u64>, mut random: Random) {
     let mut number = 0;
     while number < total {

@@ -2,9 +2,9 @@
 //! woken who does not sleep.
 //!
 //! Method: the statistics tell who executed what; no clock is asked. A worker is stopped for certain by a signal whose
-//! handler blocks on a pipe (SIGSTOP would stop the caller too); while it stands there, whatever gets done was done by the
-//! caller. A mover with a valve holds operations until a test lets go, one at a time or all. What only happens when two
-//! threads meet is tried until it has happened.
+//! handler blocks on a pipe (SIGSTOP would stop the caller too); while it stands there, whatever gets done was done by
+//! the caller. A mover with a valve holds operations until a test lets go, one at a time or all. What only happens
+//! when two threads meet is tried until it has happened.
 #![expect(unsafe_code, reason = "pushes entries; signals a thread; a mover with a valve")]
 #![expect(clippy::disallowed_types, reason = "the valve is a number that a test raises and a mover looks at")]
 

@@ -191,6 +191,33 @@ fn an_asynchronous_mover_completes_in_its_own_order() {
 }
 
 #[test]
+fn lengths_that_no_counter_holds_break_nothing() {
+    must_end(|| {
+        let (mut sq, mut cq, mover) = build(Drive::Threads(1), || {
+            let mut kept: Vec<Kept> = Vec::new();
+            polling(all(), move |lane, done| {
+                while let Some(claimed) = lane.claim() {
+                    kept.push(claimed.keep());
+                }
+                if kept.len() < 4 {
+                    return if kept.is_empty() { Progress::Idle } else { Progress::Waiting };
+                }
+                kept.drain(..).for_each(|token| done.complete(token, Status::SUCCESS));
+                Progress::Busy
+            })
+        });
+        // Nops may say what they like.
+        let sqe = |index| Sqe::from_raw([0, index, 0, 0, isize::MAX as u64, 0, 0]).on(mover);
+        for _ in 0..3 {
+            // SAFETY: nops touch no memory.
+            unsafe { sq.push_batch(&[sqe(0), sqe(1), sqe(2), sqe(3)]) }.expect("there is room");
+            sq.submit();
+            each_once(&reap(&mut cq, 4), Status::SUCCESS);
+        }
+    });
+}
+
+#[test]
 fn asynchronous_movers_on_many_threads_complete_each_operation_once() {
     must_end(|| {
         for drive in DRIVES {

@@ -1,13 +1,13 @@
 //! Goal: after `build()`, no call on the path of an operation allocates or frees, on any thread, in any drive.
 //!
-//! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs many
-//! rounds of pushes (accepted and refused), submits and every way of reaping, and compares. The count is that of the whole
-//! process, since most of the work is done by the queue's own threads; so this binary has no test harness, whose threads
-//! would be counted too.
+//! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs
+//! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. The count is that of
+//! the whole process, since most of the work is done by the queue's own threads; so this binary has no test harness,
+//! whose threads would be counted too.
 //!
-//! The warm-up lasts until each driver thread has executed something: `build()` returns before its threads have begun, and
-//! a thread that begins allocates (its name, its signal stack, what std keeps for it). The queue needs no other warm-up, so
-//! whatever can be done without (refusals, waiting, arming) is done for the first time under the count.
+//! The warm-up lasts until each driver thread has executed something: `build()` returns before its threads have begun,
+//! and a thread that begins allocates (its name, its signal stack, what std keeps for it). The queue needs no other
+//! warm-up, so whatever can be done without (refusals, waiting, arming) is done for the first time under the count.
 //! The first scenario shows that the counter counts.
 #![expect(unsafe_code, reason = "pushes entries; implements an allocator and a mover; poll has no safe wrapper")]
 #![expect(clippy::disallowed_types, reason = "the allocator counts on all threads")]

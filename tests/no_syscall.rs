@@ -1,10 +1,10 @@
-//! Goal: who never arms never enters the kernel. Pushing, submitting, executing and draining make no system call: not in
-//! the caller, and not in a worker that is still spinning.
+//! Goal: who never arms never enters the kernel. Pushing, submitting, executing and draining make no system call: not
+//! in the caller, and not in a worker that is still spinning.
 //!
 //! Method: each test forks a child, which has none of the harness's threads. The child builds a queue, warms it up, and
-//! then puts all its threads under a seccomp filter that kills the process at any system call but `exit_group`, which it
-//! needs to report. There it runs 100 000 rounds and leaves with a code that only a full and right run leaves with. Two
-//! further tests do what does enter the kernel (wake an armed reactor, wake a worker) and must be killed for it.
+//! then puts all its threads under a seccomp filter that kills the process at any system call but `exit_group`, which
+//! it needs to report. There it runs 100 000 rounds and leaves with a code that only a full and right run leaves with.
+//! Two further tests do what does enter the kernel (wake an armed reactor, wake a worker) and must be killed for it.
 //!
 //! Where the kernel has no seccomp the tests are skipped, and say so; `MEMRING_REQUIRE=seccomp` makes that a failure.
 #![expect(unsafe_code, reason = "pushes entries; fork, seccomp, alarm and _exit have no safe wrapper in std")]

@@ -112,7 +112,12 @@ impl Queue {
     }
 
     fn completes_with_success(&mut self, count: usize) {
-        assert_eq!(self.sq.submit(), count);
+        self.completes_with_success_of(count, count);
+    }
+
+    /// Submits what is staged, and reaps that and what others have submitted.
+    fn completes_with_success_of(&mut self, staged: usize, count: usize) {
+        assert_eq!(self.sq.submit(), staged);
         assert_eq!(self.cq.wait(count, None), Ok(count));
         assert_eq!(self.cq.drain().filter(|cqe| cqe.status().is_success()).count(), count);
     }
@@ -361,6 +366,25 @@ fn full_queues_lose_nothing() {
     assert_eq!(unsafe { queue.sq.push_batch(&[Sqe::nop(); ENTRIES]) }, Err(PushError::Full(Sqe::nop())));
     assert_eq!(queue.sq.staged(), ENTRIES);
     queue.completes_with_success(ENTRIES);
+    queue.has_all_credits();
+}
+
+#[test]
+fn credits_that_a_clone_holds_are_taken() {
+    let mut queue = Queue::new();
+    let mut clone = queue.sq.clone();
+    // SAFETY: here and below, nops touch no memory.
+    unsafe { clone.push_batch(&[Sqe::nop(); ENTRIES - 2]) }.expect("there is room");
+    let batch: Vec<Sqe> = (0..3).map(|index| Sqe::nop().user_data(index)).collect();
+    // SAFETY: as above.
+    assert_eq!(unsafe { queue.sq.push_batch(&batch) }, Err(PushError::Full(batch[0])));
+    assert_eq!((queue.sq.staged(), clone.staged()), (0, ENTRIES - 2));
+    // SAFETY: as above.
+    unsafe { queue.sq.push_batch(&batch[..2]) }.expect("two are left");
+    // SAFETY: as above.
+    assert_eq!(unsafe { queue.sq.push(batch[2]) }, Err(PushError::Full(batch[2])));
+    assert_eq!((queue.sq.staged(), clone.submit()), (2, ENTRIES - 2));
+    queue.completes_with_success_of(2, ENTRIES);
     queue.has_all_credits();
 }
 

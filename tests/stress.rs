@@ -1,13 +1,14 @@
-//! Goal: no thread touches a buffer that is another's at that moment. The stress test that runs under ThreadSanitizer and
-//! AddressSanitizer (`.ci/sanitizers`), and without them like any other test.
+//! Goal: no thread touches a buffer that is another's at that moment. The stress test that runs under ThreadSanitizer
+//! and AddressSanitizer (`.ci/sanitizers`), and without them like any other test.
 //!
 //! Method: four threads submit copies through small queues, in every drive, while a fifth reaps in every way: polling,
-//! waiting, armed. Buffers are plain memory: the submitter writes the source, a mover reads it and writes the destination, the
-//! reaper reads that, so each hand-over that memring promises is a pair of plain accesses that only memring orders;
-//! a missing edge is a data race to ThreadSanitizer even when the bytes happen to be right. They are judged, too:
-//! they follow from the operation's number. Buffers return from the reaper to the submitter by an atomic flag, which
-//! orders nothing in the direction under test. A mover of the test's own keeps its tokens beyond the poll, completes them in
-//! random order, and drops some. Queues are dropped with operations under way, and the memory is used at once.
+//! waiting, armed. Buffers are plain memory: the submitter writes the source, a mover reads it and writes the
+//! destination, the reaper reads that, so each hand-over that memring promises is a pair of plain accesses that only
+//! memring orders; a missing edge is a data race to ThreadSanitizer even when the bytes happen to be right. They are
+//! judged, too: they follow from the operation's number. Buffers return from the reaper to the submitter by an atomic
+//! flag, which orders nothing in the direction under test. A mover of the test's own keeps its tokens beyond the poll,
+//! completes them in random order, and drops some. Queues are dropped with operations under way, and the memory is
+//! used at once.
 //!
 //! No test harness, no locks and no channels: ThreadSanitizer does not see into the parts of std that come compiled. It
 //! does know `pthread_join`, so threads are joined one by one. The number of operations bounds the time;
@@ -213,7 +214,8 @@ struct Submitter<'a> {
 }
 
 impl Submitter<'_> {
-    /// Pushes the operation of this number, in this slot of its own, until it is accepted. False if the queue is closed.
+    /// Pushes the operation of this number, in this slot of its own, until it is accepted. False if the queue is
+    /// closed.
     fn push(&mut self, number: u64, slot: usize) -> bool {
         let user_data = ((self.first_slot + slot) as u64) << 48 | number;
         let mover = self.movers[usize::from(number % 2 == 1)];
@@ -371,8 +373,8 @@ fn copies(executor: Executor, entries: usize) {
     });
 }
 
-/// Four threads submit while the queue is dropped. What was let in has been done when the drop returns, what was not has
-/// touched nothing; the memory is used at once, then freed.
+/// Four threads submit while the queue is dropped. What was let in has been done when the drop returns, what was not
+/// has touched nothing; the memory is used at once, then freed.
 fn drops(executor: Executor) {
     for round in 0..60 * scale() {
         let seed = seed();

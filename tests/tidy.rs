@@ -26,6 +26,7 @@ const MAY_HOLD_UNSAFE: &[&str] = &[
     "cli/src/verify.rs",
     "src/memory/copy.rs",
     "src/memory/flush.rs",
+    "src/memory/stream.rs",
     "src/mover/broken.rs",
     "src/mover/cpu.rs",
     "src/mover/mod.rs",

@@ -12,9 +12,9 @@
 //! warmed up each time. Its last check, that it did the work and by whom, stands outside of the measured time.
 //!
 //! Two threads that hand work to each other stand still when either is descheduled. A paired run therefore asks the
-//! kernel how long its threads stood in a run queue while they were timed (`/proc/self/task/*/schedstat`), and repeats a
-//! turn that lost more than [`LOST`] of its time so: it measured the neighbours. That holds for all contestants alike,
-//! and the number of repeated turns is printed.
+//! kernel how long its threads stood in a run queue while they were timed (`/proc/self/task/*/schedstat`), and repeats
+//! a turn that lost more than [`LOST`] of its time so: it measured the neighbours. That holds for all contestants
+//! alike, and the number of repeated turns is printed.
 #![expect(clippy::print_stdout, reason = "benchmarks report on the standard output")]
 
 use std::hint::black_box;
@@ -123,25 +123,25 @@ fn with_criterion(bench: &str, groups: &[Group]) {
 }
 
 fn paired(bench: &str, groups: &[Group], repetitions: usize) {
-    println!("# {bench}\n");
+    println!("## {bench}\n");
     println!("{}\n", machine());
     println!(
         "Nanoseconds per operation: median (least - most) of {repetitions} repetitions. Ratio: time over that of the \
          first row in the same repetition, median (least - most)."
     );
     for group in groups {
-        println!("\n## {}\n", group.name);
+        println!("\n### {}\n", group.name);
         println!("| contestant | ns per operation | ratio |\n|---|---|---|");
         let mut disturbed = 0;
         let mut times: Vec<Result<Vec<f64>, String>> = group.entries.iter().map(|_| Ok(Vec::new())).collect();
         for repetition in 0..repetitions {
             for place in 0..group.entries.len() {
                 let at = (repetition + place) % group.entries.len();
-                let timed = turn(&group.entries[at], group.operations, &mut disturbed);
-                times[at] = times[at].clone().and_then(|mut so_far| {
-                    so_far.push(timed?);
-                    Ok(so_far)
-                });
+                match (turn(&group.entries[at], group.operations, &mut disturbed), &mut times[at]) {
+                    (Ok(timed), Ok(so_far)) => so_far.push(timed),
+                    (Err(reason), so_far) => *so_far = Err(reason),
+                    (Ok(_), Err(_)) => {}
+                }
             }
         }
         for (entry, measured) in group.entries.iter().zip(&times) {

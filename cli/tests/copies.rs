@@ -3,13 +3,13 @@
 //! The real command on real files; each copy is compared byte by byte, and the folder must hold nothing else
 //! afterwards.
 
-mod common;
+mod support;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use common::{Folder, assert_copied, assert_failed, pattern, run};
 use serde_json::Value;
+use support::{Folder, assert_copied, assert_failed, pattern, run};
 
 /// Copies `src` to `dst` with these further arguments, and looks at everything.
 #[track_caller]
@@ -73,7 +73,7 @@ fn a_directory_as_destination_means_into_it() {
         assert_copied(&run(folder.cp(&["--force", "src", destination])));
         assert_eq!(folder.read("into/src"), b"text");
     }
-    assert_eq!(common::names(&folder.path("into")), ["src"]);
+    assert_eq!(support::names(&folder.path("into")), ["src"]);
     assert_failed(&run(folder.cp(&["src", "into"])), 1, "\"into/src\" exists already (--force replaces it)");
 }
 
@@ -97,7 +97,7 @@ fn force_replaces_what_a_symbolic_link_leads_to() {
     assert_copied(&run(folder.cp(&["--force", "src", "link"])));
     assert!(folder.path("link").is_symlink());
     assert_eq!(folder.read("elsewhere/dst"), b"new");
-    assert_eq!(common::names(&folder.path("elsewhere")), ["dst"]);
+    assert_eq!(support::names(&folder.path("elsewhere")), ["dst"]);
 }
 
 #[test]

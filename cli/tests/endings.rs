@@ -4,7 +4,7 @@
 //! The command is stopped at a system call, something is done to it or to its files, and it is let go: no test depends
 //! on being quick. The sweeps do so at *every* system call of the main thread.
 
-mod common;
+mod support;
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -12,9 +12,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Output;
 
-use common::refuse::{NO_UNNAMED_FILES, refuse};
-use common::trace::Traced;
-use common::{Folder, assert_failed, pattern, skip};
+use support::refuse::{NO_UNNAMED_FILES, refuse};
+use support::trace::Traced;
+use support::{Folder, assert_failed, pattern, skip};
 
 const CHUNKS: usize = 5;
 const SIZE: usize = CHUNKS * 4096 + 1000;
@@ -88,7 +88,7 @@ fn a_source_that_grows_is_copied_as_long_as_it_was() {
     let folder = Folder::with_source(&pattern(SIZE));
     let Some(traced) = about_to_copy(&folder, &["--verify"]) else { return };
     folder.write("src", &pattern(2 * SIZE));
-    common::assert_copied(&traced.release());
+    support::assert_copied(&traced.release());
     assert!(folder.read("dst") == pattern(SIZE));
 }
 

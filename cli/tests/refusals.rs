@@ -1,6 +1,6 @@
 //! What cannot be copied is refused: one line, an exit code, and the folder as it was.
 
-mod common;
+mod support;
 
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
@@ -9,8 +9,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 
-use common::refuse::{refusal, refuse};
-use common::{Folder, assert_failed, run};
+use support::refuse::{refusal, refuse};
+use support::{Folder, assert_failed, run};
 
 /// Runs it, and checks that it failed like this and changed nothing.
 #[track_caller]

@@ -3,7 +3,7 @@
 //! Missing features and limits are made by the kernel in the child (seccomp, rlimits), so they need no privilege and no
 //! particular file system; a file system that is truly full needs a mount, and with it the privilege.
 
-mod common;
+mod support;
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use common::refuse::{NO_UNNAMED_FILES, Refusal, refusal, refuse};
-use common::{Folder, assert_copied, assert_failed, names, pattern, run, skip};
+use support::refuse::{NO_UNNAMED_FILES, Refusal, refusal, refuse};
+use support::{Folder, assert_copied, assert_failed, names, pattern, run, skip};
 
 const SIZE: usize = (1 << 20) + 5000;
 const NO_FALLOCATE: Refusal = refusal(libc::SYS_fallocate, libc::EOPNOTSUPP);

@@ -1,7 +1,7 @@
 //! The progress bar: on a terminal there is one, in a pipe there is none.
 #![expect(unsafe_code, reason = "openpty has no safe interface")]
 
-mod common;
+mod support;
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::Stdio;
 use std::ptr;
 
-use common::{Folder, assert_copied, pattern, run};
+use support::{Folder, assert_copied, pattern, run};
 
 /// Both ends of a pseudo-terminal.
 fn terminal() -> (File, OwnedFd) {

@@ -19,6 +19,7 @@ pub(crate) const MODELS: &[Model] = &[
         body: two_sleepers_one_ringer,
         catches: &[
             (Step(KEEPS_IT), ASLEEP),
+            (Ring(Mutant::RosterRetract), ASLEEP),
             (Ring(Mutant::RosterSleeperFence), ASLEEP),
             (Ring(Mutant::RosterRingerFence), ASLEEP),
         ],

@@ -11,13 +11,13 @@
 //! then `word` with the phase of the ticket's lap. A mover never waits because each completion returns the credit its
 //! operation took, and there are no more credits than slots: ticket `t - capacity` was reaped before `t` is handed out.
 //!
-//! **Pop** (the one consumer): the slot of ticket `head` is published when its phase bit is that of `head`'s lap. `head` is a plain
-//! field of the [`Consumer`]: producers never look at it, so four completions share a cache line that only
-//! flows one way. Slots begin as zero, which is the phase of no first-lap ticket.
+//! **Pop** (the one consumer): the slot of ticket `head` is published when its phase bit is that of `head`'s lap.
+//! `head` is a plain field of the [`Consumer`]: producers never look at it, so four completions share a cache line
+//! that only flows one way. Slots begin as zero, which is the phase of no first-lap ticket.
 //!
 //! | word | written by | ordering and partner |
 //! |---|---|---|
-//! | `tail` | producers, `fetch_add` | AcqRel, as in [`mpmc`](crate::mpmc) (P4); Acquire by who waits for the end (P7) |
+//! | `tail` | producers, `fetch_add` | AcqRel, as in a lane (P4); Acquire by who waits for the end (P7) |
 //! | `word` | the producer of the ticket | Release; partner: the consumer's Acquire load (P1) |
 //! | `user_data` | the producer of the ticket | Relaxed; ordered by `word` |
 
@@ -158,7 +158,8 @@ impl Consumer {
         self.seen()
     }
 
-    /// How many completions the last look has found and nobody has popped: what [`ready`](Consumer::ready) answers, without a look.
+    /// How many completions the last look has found and nobody has popped: what [`ready`](Consumer::ready) answers,
+    /// without a look.
     #[must_use]
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "at most a capacity, which is a usize")]
@@ -194,7 +195,8 @@ impl Consumer {
         }
         let slot = &self.ring.slots[self.ring.capacity.slot(self.head)];
         Copied::of(core::iter::once(&slot.shadow)).keep();
-        // Ordering: Relaxed, both; the Acquire in `has_phase` has seen this ticket, and nobody writes it until its credit returns.
+        // Ordering: Relaxed, both; the Acquire in `has_phase` has seen this ticket, and nobody writes it until its
+        // credit returns.
         let words = [slot.user_data.load(Ordering::Relaxed), slot.word.load(Ordering::Relaxed) & !PHASE_BIT];
         self.head += 1;
         Some(C::from_words(words))

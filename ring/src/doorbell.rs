@@ -21,7 +21,7 @@
 //!
 //! | word | states | written by |
 //! |---|---|---|
-//! | doorbell, and each member of a roster | AWAKE 0, BLOCKED 1 (in [`Sleep::sleep`]), ARMED 2 (in a wait of its own, such as epoll) | swaps by both sides |
+//! | doorbell, roster member | AWAKE 0, BLOCKED 1 (in [`Sleep::sleep`]), ARMED 2 (in epoll, say) | swaps |
 //! | `target` | the progress that is worth a wake | the sleeper, before its announcement |
 //! | roster `mask` | bit i: member i is announced | fetch_or by member i, fetch_and by both sides |
 //!
@@ -32,7 +32,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::index::CachePadded;
-use crate::sync::{AtomicU32, AtomicU64, Mutant, Ordering, address, fence_seq_cst};
+use crate::sync::{AtomicU32, AtomicU64, Mutant, Ordering, address, fence_seq_cst, ordering};
 
 /// How an announced sleeper waits, and so how it must be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,8 @@ impl Word {
 
 /// How a thread sleeps on a word: the part of a futex that doorbells need.
 pub trait Sleep {
-    /// Blocks while `word` [is blocked](Word::is_blocked), until a [`wake`](Sleep::wake) or the timeout. May return early.
+    /// Blocks while `word` [is blocked](Word::is_blocked), until a [`wake`](Sleep::wake) or the timeout. May return
+    /// early.
     fn sleep(&self, word: &Word, timeout: Option<Duration>);
     /// Wakes the thread that sleeps on `word`, if one does.
     fn wake(&self, word: &Word);
@@ -118,7 +119,8 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// Announces that the owner is about to sleep until the progress reaches `target`. It must look again before it does.
+    /// Announces that the owner is about to sleep until the progress reaches `target`. It must look again before it
+    /// does.
     ///
     /// Returns the announcement that this one replaces, if one stood.
     pub fn announce(&self, how: Wake, target: u64) -> Option<Wake> {
@@ -223,9 +225,10 @@ impl Roster {
 
     /// Takes the announcement back, or cleans up after a wake.
     pub fn retract(&self, member: usize) {
-        // Ordering: AcqRel, partner: `ring`. The bit goes first, so that a ringer's later swap finds AWAKE.
-        self.mask.fetch_and(!(1 << member), Ordering::AcqRel);
-        self.members[member].swap(AWAKE);
+        // Ordering: AcqRel, both, partner: `ring`. Whoever rang this member is known here, and what it published (P6c).
+        let order = ordering(Mutant::RosterRetract, Ordering::AcqRel);
+        self.mask.fetch_and(!(1 << member), order);
+        self.members[member].0.swap(AWAKE, order);
     }
 
     /// Sleeps until rung, or the timeout, or for no reason.

@@ -1,7 +1,7 @@
 //! The gate of a queue pair: counts what is submitted, and closes.
 //!
-//! The last owner of a queue must know, when it closes the intake, exactly how many operations got in: it then waits for
-//! that many ends before it lets go of the memory. A flag beside a counter would need a Dekker handshake between
+//! The last owner of a queue must know, when it closes the intake, exactly how many operations got in: it then waits
+//! for that many ends before it lets go of the memory. A flag beside a counter would need a Dekker handshake between
 //! `submit` and `close`. One word that holds both needs none: every passage and the closing stand in the order of that
 //! word's modifications, so each passage is either counted by the close or refused.
 //!

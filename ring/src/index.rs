@@ -24,7 +24,8 @@ impl Capacity {
         1 << self.shift
     }
 
-    /// The slots of `count` consecutive tickets, at most a capacity of them: the run up to the wrap, and the one after it.
+    /// The slots of `count` consecutive tickets, at most a capacity of them: the run up to the wrap, and the one after
+    /// it.
     ///
     /// Walking runs instead of tickets checks bounds twice a batch, not twice an entry.
     #[inline]
@@ -58,7 +59,8 @@ pub(crate) struct Run {
     pub(crate) part: Range<usize>,
 }
 
-/// Keeps a value alone on its cache lines: 128 bytes, since x86 fetches lines in pairs and some aarch64 lines are that long.
+/// Keeps a value alone on its cache lines: 128 bytes, since x86 fetches lines in pairs and some aarch64 lines are that
+/// long.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct CachePadded<T>(T);

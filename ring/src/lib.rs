@@ -1,7 +1,8 @@
 //! The lock-free rings of [memring](https://crates.io/crates/memring): every atomic of the project, and nothing else.
 //!
-//! This crate knows words, tickets and credits; it does not know what an operation is. It holds no `unsafe`: entries are
-//! words in atomics, so a protocol error would be a wrong value, not undefined behaviour, and loom sees every access.
+//! This crate knows words, tickets and credits; it does not know what an operation is. It holds no `unsafe`: entries
+//! are words in atomics, so a protocol error would be a wrong value, not undefined behaviour, and loom sees every
+//! access.
 //!
 //! | module | what it carries | producers, consumers |
 //! |---|---|---|

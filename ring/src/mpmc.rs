@@ -23,10 +23,10 @@
 //!
 //! | word | written by | ordering and partner |
 //! |---|---|---|
-//! | `tail` | producers, `fetch_add` | AcqRel: an earlier reservation hands on what its credit knew (`ring/README.md`, P4) |
+//! | `tail` | producers, `fetch_add` | AcqRel: an earlier reservation hands on what its credit knew (P4) |
 //! | `seq` | the producer of the ticket | Release; partner: the popper's Acquire load (P1) |
-//! | `words` | the producer of the ticket | Relaxed; ordered by `seq` before the copy, by the credit's way round before reuse (P2) |
-//! | `head` | poppers, compare-and-swap | AcqRel: a popper that meets a recycled slot also meets the `head` that let it be recycled |
+//! | `words` | the producer of the ticket | Relaxed; ordered by `seq` before the copy, by the credit before reuse |
+//! | `head` | poppers, compare-and-swap | AcqRel: who meets a recycled slot meets the `head` that let it be recycled |
 
 use alloc::boxed::Box;
 
@@ -132,7 +132,8 @@ impl<const W: usize> Lane<W> {
 
     /// Claims published entries into `into`, in order, and returns how many, and the sum of their costs.
     ///
-    /// It takes at least one if one is published, and goes on until `into` is full or the sum of `cost` reaches `budget`.
+    /// It takes at least one if one is published, and goes on until `into` is full or the sum of `cost` reaches
+    /// `budget`.
     pub fn pop<E: Words<W>>(&self, into: &mut [E], budget: u64, cost: impl Fn(&E) -> u64) -> (usize, u64) {
         let mut head = self.head.load(Ordering::Relaxed); // Ordering: a stale value fails the claim below.
         loop {
@@ -180,7 +181,8 @@ impl<const W: usize> Lane<W> {
     /// Entries reserved and not yet claimed, as far as this thread can tell.
     #[must_use]
     pub fn depth(&self) -> u64 {
-        let head = self.head.load(Ordering::Relaxed); // Ordering: a hint for routing; `head` first, so the difference cannot wrap.
+        // Ordering: a hint for routing; `head` first, so the difference cannot wrap.
+        let head = self.head.load(Ordering::Relaxed);
         self.tail.load(Ordering::Relaxed).saturating_sub(head) // Ordering: a hint, as above.
     }
 

@@ -237,6 +237,8 @@ mutants! {
     RosterSleeperFence,
     /// The ringer of a roster does not fence.
     RosterRingerFence,
+    /// A member of a roster that was rung as it left does not see what for: it leaves the rest to nobody.
+    RosterRetract,
     /// The gate is passed by a separate load and add: an entry slips in behind a close that has already counted.
     GatePass,
 }

@@ -7,8 +7,8 @@
 //! | CLFLUSH | leaf 1, EDX bit 19 | no | itself; SFENCE costs nothing more |
 //! | DC CVAC (aarch64) | always | yes | DSB ISH |
 //!
-//! Sources: Intel SDM volume 2 and AMD APM volume 3, the instructions' pages; Arm ARM, DC CVAC. The line size is that of
-//! CPUID leaf 1, EBX bits 15:8, in units of 8 bytes. On other CPUs there is no flush, and [`can_flush`] says so.
+//! Sources: Intel SDM volume 2 and AMD APM volume 3, the instructions' pages; Arm ARM, DC CVAC. The line size is that
+//! of CPUID leaf 1, EBX bits 15:8, in units of 8 bytes. On other CPUs there is no flush, and [`can_flush`] says so.
 #![expect(unsafe_code, reason = "cache instructions have no safe wrapper")]
 
 /// Whether this CPU has an instruction for it.

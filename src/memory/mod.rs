@@ -4,6 +4,8 @@
 
 mod copy;
 mod flush;
+mod stream;
 
 pub(crate) use copy::{memcpy, memmove, memset};
 pub(crate) use flush::{can_flush, flush};
+pub(crate) use stream::{Stores, stream_copy, stream_set};

@@ -18,8 +18,8 @@ pub(crate) struct Account {
     operations: Counter,
     bytes: Counter,
     batches: Counter,
-    /// Operations that ended otherwise than in a poll of this driver: their tokens were dropped, or completed by another
-    /// driver. Counted apart, since any thread may do that.
+    /// Operations that ended otherwise than in a poll of this driver: their tokens were dropped, or completed by
+    /// another driver. Counted apart, since any thread may do that.
     ended_elsewhere: Counter,
     bytes_elsewhere: Counter,
 }
@@ -53,7 +53,8 @@ impl Account {
         self.batches.bump(1);
     }
 
-    /// A token was dropped instead of completed. Says so, unless a panic leaves open whether its memory is still in use.
+    /// A token was dropped instead of completed. Says so, unless a panic leaves open whether its memory is still in
+    /// use.
     #[cold]
     pub(super) fn token_dropped(&self, sqe: &Sqe) {
         if self.quiescent_on_panic || !std::thread::panicking() {
@@ -69,8 +70,8 @@ impl Account {
         self.outlet.post(&[cqe]);
     }
 
-    /// Gives up, for good, what its mover holds: all that was claimed and has not ended, but for what still `waits` in the
-    /// driver's chunk.
+    /// Gives up, for good, what its mover holds: all that was claimed and has not ended, but for what still `waits` in
+    /// the driver's chunk.
     pub(crate) fn abandon_held(&self, waits: u64) {
         self.outlet.abandon(self.claimed.get() - self.operations() - waits);
     }

@@ -8,7 +8,8 @@ use super::completions::Completions;
 use crate::cqe::{Cqe, Status};
 use crate::sqe::Sqe;
 
-/// One operation, taken from a lane: to be completed exactly once, by [`Completions::complete`](super::Completions::complete).
+/// One operation, taken from a lane: to be completed exactly once, by
+/// [`Completions::complete`](super::Completions::complete).
 ///
 /// It lasts until the next claim; a mover whose operations end later [keeps](Claimed::keep) it.
 ///

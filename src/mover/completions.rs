@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::account::Account;
 use super::claimed::Token;
 use crate::cqe::{Cqe, Status};
+use crate::memory::Stores;
 use crate::sqe::ROUTED;
 
 /// Completions gathered before they are posted: as many as a claim has operations.
@@ -47,12 +48,14 @@ pub struct Completions<'a> {
     gathered: &'a mut Gathered,
     operations: u64,
     bytes: u64,
+    /// What the operations since the last post have stored.
+    stores: Stores,
 }
 
 impl<'a> Completions<'a> {
     #[inline]
     pub(crate) fn new(account: &'a Arc<Account>, gathered: &'a mut Gathered) -> Self {
-        Self { account, gathered, operations: 0, bytes: 0 }
+        Self { account, gathered, operations: 0, bytes: 0, stores: Stores::Plain }
     }
 
     /// The operation has ended like this; its memory is the submitter's again.
@@ -72,9 +75,18 @@ impl<'a> Completions<'a> {
         }
     }
 
-    /// Counts, then posts: whoever has reaped a completion finds it counted.
+    /// As [`complete`](Completions::complete), for an operation whose stores may need a fence: one fence for all that
+    /// are posted together.
+    #[inline]
+    pub(super) fn complete_after(&mut self, stores: Stores, token: impl Token, status: Status) {
+        self.stores = self.stores.and(stores);
+        self.complete(token, status);
+    }
+
+    /// Fences and counts, then posts: whoever has reaped a completion finds it counted.
     #[inline]
     fn post(&mut self) {
+        std::mem::take(&mut self.stores).fence();
         self.account.record(self.operations, self.bytes);
         (self.operations, self.bytes) = (0, 0);
         self.account.outlet.post(self.gathered.take());

@@ -4,7 +4,7 @@
 
 use super::{Capabilities, Completions, DataMover, Lane, Progress};
 use crate::cqe::Status;
-use crate::memory;
+use crate::memory::{self, Stores};
 use crate::sqe::{OpFlags, Opcode, Sqe};
 
 /// Copies, moves, sets and writes back with the CPU that calls it.
@@ -31,33 +31,67 @@ unsafe impl DataMover for CpuMover {
         let mut progress = Progress::Idle;
         while let Some(claimed) = lane.claim() {
             // SAFETY: entries in a lane were pushed, and the push's contract vouches for their memory.
-            let status = unsafe { execute(claimed.sqe()) };
-            done.complete(claimed, status);
+            let (status, stores) = unsafe { execute(claimed.sqe()) };
+            done.complete_after(stores, claimed, status);
             progress = Progress::Busy;
         }
         progress
     }
 }
 
-/// Executes one entry on the calling thread.
+/// Executes one entry on the calling thread. Its stores must be [fenced](Stores::fence) before its completion is
+/// posted.
 ///
 /// # Safety
 ///
 /// The regions that the entry names are valid and unaliased, as the push's contract says.
 #[inline]
-pub(crate) unsafe fn execute(sqe: &Sqe) -> Status {
-    let Ok(len) = usize::try_from(sqe.len()) else { return Status::INVALID };
-    match sqe.opcode() {
-        Some(Opcode::Nop) => {}
-        // SAFETY: the caller's contract; the push has refused regions that overlap.
-        Some(Opcode::Memcpy) => unsafe { memory::memcpy(sqe.dst(), sqe.src(), len) },
+pub(crate) unsafe fn execute(sqe: &Sqe) -> (Status, Stores) {
+    let Ok(len) = usize::try_from(sqe.len()) else { return (Status::INVALID, Stores::Plain) };
+    let Some(opcode) = sqe.opcode() else { return (Status::UNSUPPORTED, Stores::Plain) };
+    if sqe.op_flags().contains(OpFlags::NO_CACHE_HINT) {
         // SAFETY: the caller's contract.
-        Some(Opcode::Memmove) => unsafe { memory::memmove(sqe.dst(), sqe.src(), len) },
-        // SAFETY: the caller's contract.
-        Some(Opcode::Memset) => unsafe { memory::memset(sqe.dst(), sqe.pattern(), len) },
-        // SAFETY: the caller's contract.
-        Some(Opcode::Flush) => unsafe { memory::flush(sqe.dst(), len) },
-        None => return Status::UNSUPPORTED,
+        return (Status::SUCCESS, unsafe { execute_past_cache(opcode, sqe, len) });
     }
-    Status::SUCCESS
+    // SAFETY: the caller's contract.
+    unsafe { execute_cached(opcode, sqe, len) };
+    (Status::SUCCESS, Stores::Plain)
+}
+
+/// # Safety
+///
+/// That of [`execute`], whose entry, opcode and length these are.
+#[inline]
+unsafe fn execute_cached(opcode: Opcode, sqe: &Sqe, len: usize) {
+    match opcode {
+        Opcode::Nop => {}
+        // SAFETY: the caller's contract; the push has refused regions that overlap.
+        Opcode::Memcpy => unsafe { memory::memcpy(sqe.dst(), sqe.src(), len) },
+        // SAFETY: the caller's contract.
+        Opcode::Memmove => unsafe { memory::memmove(sqe.dst(), sqe.src(), len) },
+        // SAFETY: the caller's contract.
+        Opcode::Memset => unsafe { memory::memset(sqe.dst(), sqe.pattern(), len) },
+        // SAFETY: the caller's contract.
+        Opcode::Flush => unsafe { memory::flush(sqe.dst(), len) },
+    }
+}
+
+/// # Safety
+///
+/// That of [`execute`], whose entry, opcode and length these are.
+unsafe fn execute_past_cache(opcode: Opcode, sqe: &Sqe, len: usize) -> Stores {
+    let apart = sqe.dst().addr().abs_diff(sqe.src().addr()) >= len;
+    match opcode {
+        // SAFETY: the caller's contract; the push has refused a memcpy whose regions overlap.
+        Opcode::Memcpy => unsafe { memory::stream_copy(sqe.dst(), sqe.src(), len) },
+        // SAFETY: the caller's contract; the regions do not overlap.
+        Opcode::Memmove if apart => unsafe { memory::stream_copy(sqe.dst(), sqe.src(), len) },
+        // SAFETY: the caller's contract.
+        Opcode::Memset => unsafe { memory::stream_set(sqe.dst(), sqe.pattern(), len) },
+        Opcode::Nop | Opcode::Memmove | Opcode::Flush => {
+            // SAFETY: the caller's contract.
+            unsafe { execute_cached(opcode, sqe, len) };
+            Stores::Plain
+        }
+    }
 }

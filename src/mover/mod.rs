@@ -78,7 +78,8 @@ impl Capabilities {
         }
     }
 
-    /// It honours these options (or, for hints, takes note of them). Those that this version does not know are left out.
+    /// It honours these options (or, for hints, takes note of them). Those that this version does not know are left
+    /// out.
     ///
     /// # Examples
     ///
@@ -144,7 +145,8 @@ impl Capabilities {
     }
 
     /// After a panic in `poll`, nothing touches the memory of what it had claimed: those operations may complete (as
-    /// job corrupted). Otherwise they never do, and dropping the queue aborts the process rather than free their memory.
+    /// job corrupted). Otherwise they never do, and dropping the queue aborts the process rather than free their
+    /// memory.
     ///
     /// # Examples
     ///
@@ -220,11 +222,12 @@ pub enum Progress {
 
 /// A data mover: a state machine that its driver polls.
 ///
-/// **Thread.** One driver owns an instance: a thread of the queue, or the reaper (through `drain` and `wait`). All calls
-/// come from the driver, one at a time, but for a caller-driven mover not always from the same thread.
-/// Several drivers of one mover have an instance each; what they share is the mover's own affair (an `Arc` inside).
+/// **Thread.** One driver owns an instance: a thread of the queue, or the reaper (through `drain` and `wait`). All
+/// calls come from the driver, one at a time, but for a caller-driven mover not always from the same thread. Several
+/// drivers of one mover have an instance each; what they share is the mover's own affair (an `Arc` inside).
 ///
-/// **Blocking.** [`poll`](DataMover::poll) must not block: other operations wait behind it. [`wait`](DataMover::wait) may.
+/// **Blocking.** [`poll`](DataMover::poll) must not block: other operations wait behind it. [`wait`](DataMover::wait)
+/// may.
 ///
 /// **Allocation.** The queue allocates nothing per operation; a mover should not either.
 ///
@@ -293,8 +296,8 @@ pub unsafe trait DataMover: Send {
 
     /// Blocks until something may have changed: the bell rang, the deadline passed, or an operation under way ended.
     ///
-    /// Called by driver threads when `poll` had nothing to do. A mover that waits in the kernel or on hardware overrides
-    /// this and watches [`Bell::fd`] or [`Bell::is_rung`] too. Returning early is harmless.
+    /// Called by driver threads when `poll` had nothing to do. A mover that waits in the kernel or on hardware
+    /// overrides this and watches [`Bell::fd`] or [`Bell::is_rung`] too. Returning early is harmless.
     fn wait(&mut self, bell: &Bell<'_>, deadline: Option<Instant>) {
         bell.sleep(deadline);
     }

@@ -28,8 +28,8 @@ impl Birth {
     /// Here and now.
     pub(crate) fn now() -> Self {
         let forks = FORKS.get_or_init(|| {
-            // SAFETY: `count_fork` is a function for the whole life of the process and does only async-signal-safe things.
-            // Its only failure is ENOMEM; a fork then goes unnoticed, as without this module.
+            // SAFETY: `count_fork` is a function for the whole life of the process and does only async-signal-safe
+            // things. Its only failure is ENOMEM; a fork then goes unnoticed, as without this module.
             unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
             Counter::new()
         });

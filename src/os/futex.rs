@@ -20,8 +20,9 @@ impl Sleep for Futex {
         });
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
         let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the word is a live, aligned u32 for the whole call, since it is borrowed; `limit` is null or points at
-        // a timespec that outlives the call. Every outcome (woken, timed out, EAGAIN, EINTR) is a legal return of `sleep`.
+        // SAFETY: the word is a live, aligned u32 for the whole call, since it is borrowed; `limit` is null or points
+        // at a timespec that outlives the call. Every outcome (woken, timed out, EAGAIN, EINTR) is a legal return of
+        // `sleep`.
         unsafe { libc::syscall(libc::SYS_futex, word.address(), operation, Word::BLOCKED, limit) };
     }
 

@@ -70,9 +70,8 @@ impl CompletionQueue {
 
     /// Drives once what this thread drives, within the poll budget, and yields the completions there are now.
     ///
-    /// At most as many as the queue has entries; what is not taken stays. Makes no system call with CPU movers, except to
-    /// wake a driver thread for work that is left over.
-    /// In a forked child it yields nothing.
+    /// At most as many as the queue has entries; what is not taken stays. Makes no system call with CPU movers, except
+    /// to wake a driver thread for work that is left over. In a forked child it yields nothing.
     ///
     /// # Examples
     ///

@@ -4,8 +4,9 @@
 //!  Sqe ─push─▶ SubmissionQueue ─submit─▶ Route ─▶ lane of a mover ─▶ mover ─▶ Cqe ─▶ CompletionQueue ─drain─▶ you
 //! ```
 //!
-//! A push takes a credit, reaping gives it back: nothing between can overflow, and a full queue is known at the push. Who
-//! executes is a matter of the drive: the submitter (inline), threads, or the reaper itself when there are no threads.
+//! A push takes a credit, reaping gives it back: nothing between can overflow, and a full queue is known at the push.
+//! Who executes is a matter of the drive: the submitter (inline), threads, or the reaper itself when there are no
+//! threads.
 
 mod builder;
 mod completion;

@@ -195,6 +195,7 @@ pub(crate) fn mover_of(lane: usize) -> MoverId {
     if lane == 0 { WORKERS } else { MoverId::from_u8(FIRST_USER_MOVER + (lane - 1) as u8) }
 }
 
-/// How many movers of the user's own a queue can have: as many as there are ids, and row numbers beside the other three rows.
+/// How many movers of the user's own a queue can have: as many as there are ids, and row numbers beside the other
+/// three rows.
 pub(crate) const MAX_USER_MOVERS: usize = (u8::MAX - FIRST_USER_MOVER) as usize + 1;
 const _: () = assert!(MAX_USER_MOVERS + 3 <= u8::MAX as usize);

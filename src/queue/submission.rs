@@ -10,6 +10,7 @@ use super::route::lane_of;
 use super::stage::Stage;
 use super::stats::Stats;
 use crate::cqe::{Cqe, Status};
+use crate::memory::Stores;
 use crate::mover::{Account, execute};
 use crate::sqe::{INLINE, Sqe};
 
@@ -63,7 +64,8 @@ impl SubmissionQueue {
         }
     }
 
-    /// Checks and stages one entry, and takes a credit for it. It begins at the next [`submit`](SubmissionQueue::submit).
+    /// Checks and stages one entry, and takes a credit for it. It begins at the next
+    /// [`submit`](SubmissionQueue::submit).
     ///
     /// # Errors
     ///
@@ -283,13 +285,15 @@ impl SubmissionQueue {
         let account = &self.account;
         let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE);
         for part in inline.flat_map(|(_, run)| run.chunks(INLINE_BATCH)) {
-            let mut bytes = 0;
+            let (mut bytes, mut stores) = (0, Stores::Plain);
             for (cqe, sqe) in self.completed.iter_mut().zip(part) {
                 // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
-                let status = unsafe { execute(sqe) };
+                let (status, stored) = unsafe { execute(sqe) };
+                stores = stores.and(stored);
                 bytes = sqe.len().saturating_add(bytes);
                 *cqe = Cqe::new(sqe.data(), status, INLINE);
             }
+            stores.fence();
             account.record(part.len() as u64, bytes);
             account.outlet.post(&self.completed[..part.len()]);
         }
