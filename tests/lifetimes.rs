@@ -238,51 +238,55 @@ fn a_forgotten_completion_queue_harms_nobody() {
 #[test]
 #[expect(clippy::mem_forget, reason = "that it is harmless is what is tested")]
 fn a_forgotten_drain_leaves_the_rest_and_gives_its_credits_back() {
-    let (mut sq, mut cq) = build(0);
-    push_nops(&mut sq, ENTRIES, WORKERS);
-    sq.submit();
-    let mut drain = cq.drain();
-    assert_eq!(drain.len(), ENTRIES);
-    let taken: Vec<u64> = drain.by_ref().take(5).map(|cqe| cqe.user_data()).collect();
-    assert_eq!((taken, drain.len()), ((0..5).collect(), ENTRIES - 5));
-    std::mem::forget(drain);
+    must_end(|| {
+        let (mut sq, mut cq) = build(0);
+        push_nops(&mut sq, ENTRIES, WORKERS);
+        sq.submit();
+        let mut drain = cq.drain();
+        assert_eq!(drain.len(), ENTRIES);
+        let taken: Vec<u64> = drain.by_ref().take(5).map(|cqe| cqe.user_data()).collect();
+        assert_eq!((taken, drain.len()), ((0..5).collect(), ENTRIES - 5));
+        std::mem::forget(drain);
 
-    // The next call gives back what the forgotten drain owed.
-    assert_eq!(cq.wait(0, None), Ok(ENTRIES - 5));
-    push_nops(&mut sq, 5, WORKERS);
-    // SAFETY: a nop touches no memory.
-    assert!(matches!(unsafe { sq.push(Sqe::nop()) }, Err(PushError::Full(_))));
-    let rest: Vec<u64> = cq.drain().map(|cqe| cqe.user_data()).collect();
-    assert_eq!(rest, (5..ENTRIES as u64).collect::<Vec<_>>(), "no completion is lost, none comes twice");
-    assert_eq!(sq.submit(), 5);
-    assert_eq!(cq.drain().count(), 5);
-    has_all_credits(&mut sq, &mut cq);
+        // The next call gives back what the forgotten drain owed.
+        assert_eq!(cq.wait(0, None), Ok(ENTRIES - 5));
+        push_nops(&mut sq, 5, WORKERS);
+        // SAFETY: a nop touches no memory.
+        assert!(matches!(unsafe { sq.push(Sqe::nop()) }, Err(PushError::Full(_))));
+        let rest: Vec<u64> = cq.drain().map(|cqe| cqe.user_data()).collect();
+        assert_eq!(rest, (5..ENTRIES as u64).collect::<Vec<_>>(), "no completion is lost, none comes twice");
+        assert_eq!(sq.submit(), 5);
+        assert_eq!(cq.drain().count(), 5);
+        has_all_credits(&mut sq, &mut cq);
+    });
 }
 
 #[test]
 fn a_drain_taken_in_part_leaves_the_rest() {
-    for workers in [0, 2] {
-        let (mut sq, mut cq) = build(workers);
-        push_nops(&mut sq, ENTRIES, WORKERS);
-        sq.submit();
-        assert_eq!(cq.wait(ENTRIES, None), Ok(ENTRIES));
-        let mut seen: Vec<u64> = Vec::new();
-        for count in [1, 0, 7, 30] {
-            let before = seen.len();
-            seen.extend(cq.drain().take(count).map(|cqe| cqe.user_data()));
-            assert_eq!(seen.len() - before, count);
-            push_nops(&mut sq, count, WORKERS); // The credits are back as soon as the drain is gone.
-            // SAFETY: a nop touches no memory.
-            assert!(matches!(unsafe { sq.push(Sqe::nop()) }, Err(PushError::Full(_))));
+    must_end(|| {
+        for workers in [0, 2] {
+            let (mut sq, mut cq) = build(workers);
+            push_nops(&mut sq, ENTRIES, WORKERS);
+            sq.submit();
+            assert_eq!(cq.wait(ENTRIES, None), Ok(ENTRIES));
+            let mut seen: Vec<u64> = Vec::new();
+            for count in [1, 0, 7, 30] {
+                let before = seen.len();
+                seen.extend(cq.drain().take(count).map(|cqe| cqe.user_data()));
+                assert_eq!(seen.len() - before, count);
+                push_nops(&mut sq, count, WORKERS); // The credits are back as soon as the drain is gone.
+                // SAFETY: a nop touches no memory.
+                assert!(matches!(unsafe { sq.push(Sqe::nop()) }, Err(PushError::Full(_))));
+            }
+            seen.extend(cq.drain().map(|cqe| cqe.user_data()));
+            seen.sort_unstable();
+            assert_eq!(seen, (0..ENTRIES as u64).collect::<Vec<_>>());
+            assert_eq!(sq.submit(), 38);
+            assert_eq!(cq.wait(38, None), Ok(38));
+            assert_eq!(cq.drain().count(), 38);
+            has_all_credits(&mut sq, &mut cq);
         }
-        seen.extend(cq.drain().map(|cqe| cqe.user_data()));
-        seen.sort_unstable();
-        assert_eq!(seen, (0..ENTRIES as u64).collect::<Vec<_>>());
-        assert_eq!(sq.submit(), 38);
-        assert_eq!(cq.wait(38, None), Ok(38));
-        assert_eq!(cq.drain().count(), 38);
-        has_all_credits(&mut sq, &mut cq);
-    }
+    });
 }
 
 #[test]

@@ -403,58 +403,64 @@ fn a_mover_may_leave_entries_for_later() {
 
 #[test]
 fn every_status_and_value_arrives() {
-    for drive in DRIVES {
-        let (mut sq, mut cq, mover) = build(drive, || {
-            let low = |word: u64| u32::try_from(word & 0xffff_ffff).expect("32 bits");
-            answering(move |sqe| (Status::from_u16(u16::try_from(sqe.data() >> 32).expect("16 bits")), low(sqe.data())))
-        });
-        let known = Status::ALL.iter().copied();
-        for status in known.chain([Status::from_u16(999), Status::from_u16(u16::MAX)]) {
-            for value in [0, 1, 5, u32::MAX] {
-                let user_data = (u64::from(status.to_u16()) << 32) | u64::from(value);
-                // SAFETY: a nop touches no memory.
-                unsafe { sq.push(Sqe::nop().user_data(user_data).on(mover)) }.expect("there is room");
-                sq.submit();
-                let cqe = reap(&mut cq, 1)[0];
-                assert_eq!((cqe.user_data(), cqe.status(), cqe.value()), (user_data, status, value));
-                assert_eq!((cqe.mover(), cqe.flags()), (mover, 0));
-                assert_eq!(cqe.status().is_success(), status.to_u16() == 0);
+    must_end(|| {
+        for drive in DRIVES {
+            let (mut sq, mut cq, mover) = build(drive, || {
+                let low = |word: u64| u32::try_from(word & 0xffff_ffff).expect("32 bits");
+                answering(move |sqe| {
+                    (Status::from_u16(u16::try_from(sqe.data() >> 32).expect("16 bits")), low(sqe.data()))
+                })
+            });
+            let known = Status::ALL.iter().copied();
+            for status in known.chain([Status::from_u16(999), Status::from_u16(u16::MAX)]) {
+                for value in [0, 1, 5, u32::MAX] {
+                    let user_data = (u64::from(status.to_u16()) << 32) | u64::from(value);
+                    // SAFETY: a nop touches no memory.
+                    unsafe { sq.push(Sqe::nop().user_data(user_data).on(mover)) }.expect("there is room");
+                    sq.submit();
+                    let cqe = reap(&mut cq, 1)[0];
+                    assert_eq!((cqe.user_data(), cqe.status(), cqe.value()), (user_data, status, value));
+                    assert_eq!((cqe.mover(), cqe.flags()), (mover, 0));
+                    assert_eq!(cqe.status().is_success(), status.to_u16() == 0);
+                }
             }
         }
-    }
+    });
 }
 
 #[test]
 fn a_mover_sees_the_users_entry() {
-    for drive in [Drive::Threads(1), Drive::Caller] {
-        let (seen, sees) = mpsc::channel();
-        let (mut sq, mut cq, mover) = build(drive, move || {
-            let seen = seen.clone();
-            answering(move |sqe| {
-                seen.send(*sqe).expect("the test listens");
-                (Status::SUCCESS, 0)
-            })
-        });
-        let (mut dst, src) = ([0_u8; 64], [0_u8; 64]);
-        let both = OpFlags::MEM_DURABLE | OpFlags::NO_CACHE_HINT;
-        for sqe in [
-            Sqe::nop(),
-            Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), 60),
-            Sqe::memmove(dst.as_mut_ptr(), src.as_ptr(), 61).flags(OpFlags::NO_CACHE_HINT),
-            Sqe::memset(dst.as_mut_ptr(), 0xa7, 62).flags(both),
-            Sqe::flush(dst.as_ptr(), 63).flags(OpFlags::MEM_DURABLE),
-        ] {
-            let sqe = sqe.user_data(0xfeed_0000_0000_beef).on(mover);
-            // SAFETY: this mover touches no memory.
-            unsafe { sq.push(sqe) }.expect("there is room");
-            sq.submit();
-            assert_eq!(reap(&mut cq, 1)[0].user_data(), 0xfeed_0000_0000_beef);
-            let seen = sees.recv().expect("it was completed, so it was seen");
-            assert_eq!(seen.to_raw(), sqe.to_raw());
-            assert_eq!((seen.opcode(), seen.op_flags(), seen.len()), (sqe.opcode(), sqe.op_flags(), sqe.len()));
-            assert_eq!((seen.dst(), seen.src(), seen.pattern()), (sqe.dst(), sqe.src(), sqe.pattern()));
+    must_end(|| {
+        for drive in [Drive::Threads(1), Drive::Caller] {
+            let (seen, sees) = mpsc::channel();
+            let (mut sq, mut cq, mover) = build(drive, move || {
+                let seen = seen.clone();
+                answering(move |sqe| {
+                    seen.send(*sqe).expect("the test listens");
+                    (Status::SUCCESS, 0)
+                })
+            });
+            let (mut dst, src) = ([0_u8; 64], [0_u8; 64]);
+            let both = OpFlags::MEM_DURABLE | OpFlags::NO_CACHE_HINT;
+            for sqe in [
+                Sqe::nop(),
+                Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), 60),
+                Sqe::memmove(dst.as_mut_ptr(), src.as_ptr(), 61).flags(OpFlags::NO_CACHE_HINT),
+                Sqe::memset(dst.as_mut_ptr(), 0xa7, 62).flags(both),
+                Sqe::flush(dst.as_ptr(), 63).flags(OpFlags::MEM_DURABLE),
+            ] {
+                let sqe = sqe.user_data(0xfeed_0000_0000_beef).on(mover);
+                // SAFETY: this mover touches no memory.
+                unsafe { sq.push(sqe) }.expect("there is room");
+                sq.submit();
+                assert_eq!(reap(&mut cq, 1)[0].user_data(), 0xfeed_0000_0000_beef);
+                let seen = sees.recv().expect("it was completed, so it was seen");
+                assert_eq!(seen.to_raw(), sqe.to_raw());
+                assert_eq!((seen.opcode(), seen.op_flags(), seen.len()), (sqe.opcode(), sqe.op_flags(), sqe.len()));
+                assert_eq!((seen.dst(), seen.src(), seen.pattern()), (sqe.dst(), sqe.src(), sqe.pattern()));
+            }
         }
-    }
+    });
 }
 
 #[test]

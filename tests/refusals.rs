@@ -434,77 +434,85 @@ fn is_closed(sq: &mut SubmissionQueue) {
 
 #[test]
 fn closed_after_the_completion_queue_is_gone() {
-    for workers in [0, 1] {
-        let Queue { mut sq, cq } = Queue::of(QueuePair::builder().workers(workers));
-        assert!(!sq.is_closed());
-        // SAFETY: a nop touches no memory.
-        unsafe { sq.push(Sqe::nop()) }.expect("it is open");
-        drop(cq);
-        is_closed(&mut sq);
-        is_closed(&mut sq.clone());
-    }
+    must_end(|| {
+        for workers in [0, 1] {
+            let Queue { mut sq, cq } = Queue::of(QueuePair::builder().workers(workers));
+            assert!(!sq.is_closed());
+            // SAFETY: a nop touches no memory.
+            unsafe { sq.push(Sqe::nop()) }.expect("it is open");
+            drop(cq);
+            is_closed(&mut sq);
+            is_closed(&mut sq.clone());
+        }
+    });
 }
 
 #[test]
 fn closed_after_a_shutdown() {
-    for workers in [0, 1] {
-        let mut queue = Queue::of(QueuePair::builder().workers(workers));
-        // SAFETY: nops touch no memory.
-        unsafe { queue.sq.push_batch(&[Sqe::nop(); 2]) }.expect("it is open");
-        assert_eq!(queue.sq.submit(), 2);
-        // SAFETY: as above.
-        unsafe { queue.sq.push(Sqe::nop()) }.expect("it is open");
-        assert_eq!(queue.cq.shutdown(None), Ok(0));
-        is_closed(&mut queue.sq);
-        assert_eq!(queue.cq.drain().count(), 2, "what was done before can still be reaped");
-        assert_eq!(queue.cq.shutdown(None), Ok(0), "again is no error");
-    }
+    must_end(|| {
+        for workers in [0, 1] {
+            let mut queue = Queue::of(QueuePair::builder().workers(workers));
+            // SAFETY: nops touch no memory.
+            unsafe { queue.sq.push_batch(&[Sqe::nop(); 2]) }.expect("it is open");
+            assert_eq!(queue.sq.submit(), 2);
+            // SAFETY: as above.
+            unsafe { queue.sq.push(Sqe::nop()) }.expect("it is open");
+            assert_eq!(queue.cq.shutdown(None), Ok(0));
+            is_closed(&mut queue.sq);
+            assert_eq!(queue.cq.drain().count(), 2, "what was done before can still be reaped");
+            assert_eq!(queue.cq.shutdown(None), Ok(0), "again is no error");
+        }
+    });
 }
 
 #[test]
 fn in_a_forked_child() {
-    for workers in [0, 1] {
-        let Queue { mut sq, mut cq } = Queue::of(QueuePair::builder().workers(workers));
-        in_child(|| {
-            let sqe = Sqe::nop().user_data(9);
-            // SAFETY: a nop touches no memory.
-            assert_eq!(unsafe { sq.push(sqe) }, Err(PushError::Forked(sqe)));
-            // SAFETY: as above.
-            assert_eq!(unsafe { sq.push_batch(&[sqe, Sqe::nop()]) }, Err(PushError::Forked(sqe)));
-            assert!(PushError::Forked(sqe).to_string().contains("parent process"));
-            assert_eq!(cq.wait(1, None), Err(WaitError::Forked));
-            assert_eq!(cq.shutdown(None), Err(WaitError::Forked));
-            let error = io::Error::from(WaitError::Forked);
-            assert!(error.to_string().contains("parent process"), "{error}");
-        });
-        Queue { sq, cq }.has_all_credits();
-    }
+    must_end(|| {
+        for workers in [0, 1] {
+            let Queue { mut sq, mut cq } = Queue::of(QueuePair::builder().workers(workers));
+            in_child(|| {
+                let sqe = Sqe::nop().user_data(9);
+                // SAFETY: a nop touches no memory.
+                assert_eq!(unsafe { sq.push(sqe) }, Err(PushError::Forked(sqe)));
+                // SAFETY: as above.
+                assert_eq!(unsafe { sq.push_batch(&[sqe, Sqe::nop()]) }, Err(PushError::Forked(sqe)));
+                assert!(PushError::Forked(sqe).to_string().contains("parent process"));
+                assert_eq!(cq.wait(1, None), Err(WaitError::Forked));
+                assert_eq!(cq.shutdown(None), Err(WaitError::Forked));
+                let error = io::Error::from(WaitError::Forked);
+                assert!(error.to_string().contains("parent process"), "{error}");
+            });
+            Queue { sq, cq }.has_all_credits();
+        }
+    });
 }
 
 #[test]
 fn zero_lengths_succeed_wherever_they_point() {
-    let top = usize::MAX;
-    let addresses = [(0, 0), (0, 1), (1, 0), (top, top), (top, 0), (8, 8), (0x1000, 0x1000), (top - 1, 1)];
-    let builders: [fn() -> Builder; 4] = [
-        || QueuePair::builder().workers(0),
-        || QueuePair::builder().workers(1),
-        || QueuePair::builder().workers(8),
-        || QueuePair::builder().workers(0).inline_max(64),
-    ];
-    for builder in builders {
-        let mut queue = Queue::of(builder());
-        for (dst, src) in addresses {
-            for opcode in [Opcode::Memcpy, Opcode::Memmove, Opcode::Memset, Opcode::Flush] {
-                let sqe = raw(opcode, dst, src, 0);
-                for sqe in [sqe, sqe.on(INLINE), sqe.on(WORKERS), sqe.flags(OpFlags::NO_CACHE_HINT)] {
-                    // SAFETY: with a length of zero, no memory is named.
-                    unsafe { queue.sq.push(sqe) }.unwrap_or_else(|error| panic!("{error}"));
-                    queue.completes_with_success(1);
+    must_end(|| {
+        let top = usize::MAX;
+        let addresses = [(0, 0), (0, 1), (1, 0), (top, top), (top, 0), (8, 8), (0x1000, 0x1000), (top - 1, 1)];
+        let builders: [fn() -> Builder; 4] = [
+            || QueuePair::builder().workers(0),
+            || QueuePair::builder().workers(1),
+            || QueuePair::builder().workers(8),
+            || QueuePair::builder().workers(0).inline_max(64),
+        ];
+        for builder in builders {
+            let mut queue = Queue::of(builder());
+            for (dst, src) in addresses {
+                for opcode in [Opcode::Memcpy, Opcode::Memmove, Opcode::Memset, Opcode::Flush] {
+                    let sqe = raw(opcode, dst, src, 0);
+                    for sqe in [sqe, sqe.on(INLINE), sqe.on(WORKERS), sqe.flags(OpFlags::NO_CACHE_HINT)] {
+                        // SAFETY: with a length of zero, no memory is named.
+                        unsafe { queue.sq.push(sqe) }.unwrap_or_else(|error| panic!("{error}"));
+                        queue.completes_with_success(1);
+                    }
                 }
             }
+            queue.has_all_credits();
         }
-        queue.has_all_credits();
-    }
+    });
 }
 
 #[test]

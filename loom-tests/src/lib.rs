@@ -1,17 +1,17 @@
 //! What the loom models of `tests/` share: a runner, actors, payloads, two ways to sleep.
 //!
 //! A model is a function that loom runs once for every order of events and every value that a load may return, up to
-//! a bound on preemptions. It passes if no execution panics: no assertion fails, no two accesses of a [`Payload`] go
+//! a bound on preemptions. It passes if no execution panics: no assertion fails, no two accesses of a `Payload` go
 //! unordered, no thread is left asleep for ever (loom calls that a deadlock).
 //!
-//! A model that cannot fail proves nothing. Each [`Model`] therefore lists the [`Fault`]s that it must catch, and how.
-//! [`run`] is the main function of the one test binary: it checks every model as it is and once with every fault.
+//! A model that cannot fail proves nothing. Each `Model` therefore lists the `Fault`s that it must catch, and how.
+//! `run` is the main function of the one test binary: it checks every model as it is and once with every fault.
 //!
 //! House rules for models, each paid for with a false alarm, an endless search or a fault that went unnoticed:
 //!
-//! - Two to five actors [`play`]; the first is loom's main thread, and each is first once. Nobody is joined: what must
+//! - Two to five actors `play`; the first is loom's main thread, and each is first once. Nobody is joined: what must
 //!   be true in the end is a check, which knows all that the actors did.
-//! - No spinning: try, and sleep through a [`Doorbell`](memring_ring::Doorbell) where the protocol has one.
+//! - No spinning: try, and sleep through a doorbell where the protocol has one.
 //! - Blocking is a condition variable's alone: loom keeps one token for parking, joining and condition variables.
 //! - Every write of a doorbell's word is a read-modify-write, as in the rings themselves: loom keeps modification order
 //!   as a partial order, and a plain store beside one goes astray.

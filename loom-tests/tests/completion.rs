@@ -17,7 +17,7 @@ pub(crate) const MODELS: &[Model] = &[
     },
     Model {
         name: "completion::contiguity",
-        bound: 3,
+        bound: 4,
         body: contiguity,
         catches: &[(Step(ONE_BY_ONE), "a batch is torn")],
     },

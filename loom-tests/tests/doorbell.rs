@@ -10,7 +10,7 @@ use memring_ring::{Consumer, Doorbell, Lane, Producer, Wake, completion};
 pub(crate) const MODELS: &[Model] = &[
     Model {
         name: "doorbell::no_lost_wake",
-        bound: 4,
+        bound: 5,
         body: no_lost_wake,
         catches: &[(Ring(Mutant::SleeperFence), ASLEEP), (Ring(Mutant::RingerFence), ASLEEP)],
     },

@@ -9,7 +9,7 @@ use memring_ring::{Gate, Producer, completion};
 pub(crate) const MODELS: &[Model] = &[
     Model {
         name: "gate::counted_or_refused",
-        bound: 3,
+        bound: 4,
         body: counted_or_refused,
         catches: &[
             (Ring(Mutant::GatePass), "Causality violation"),
@@ -19,7 +19,7 @@ pub(crate) const MODELS: &[Model] = &[
     },
     Model {
         name: "gate::in_flight",
-        bound: 3,
+        bound: 4,
         body: in_flight,
         catches: &[
             (Step(PASSED_FIRST), "more ends than passages"),

@@ -33,7 +33,7 @@ pub(crate) const MODELS: &[Model] = &[
     },
     Model {
         name: "lane::never_empty",
-        bound: 3,
+        bound: 4,
         body: never_empty,
         catches: &[(Ring(Mutant::LaneObserve), "is taken for empty")],
     },

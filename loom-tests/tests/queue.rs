@@ -13,7 +13,7 @@ use memring_ring::{Consumer, Credits, Doorbell, Gate, Lane, Producer, Roster, Wa
 pub(crate) const MODELS: &[Model] = &[
     Model {
         name: "queue::round_trip",
-        bound: 3,
+        bound: 4,
         body: round_trip,
         catches: &[
             (Ring(Mutant::LanePublish), RACE),
@@ -33,7 +33,7 @@ pub(crate) const MODELS: &[Model] = &[
     },
     Model {
         name: "queue::silent_return",
-        bound: 3,
+        bound: 4,
         body: silent_return,
         catches: &[(Ring(Mutant::CreditTake), RACE), (Ring(Mutant::CreditGive), RACE)],
     },
@@ -50,7 +50,7 @@ pub(crate) const MODELS: &[Model] = &[
     },
     Model {
         name: "queue::submit_against_drop",
-        bound: 4,
+        bound: 5,
         body: submit_against_drop,
         catches: &[
             (Ring(Mutant::GatePass), "executed once"),

@@ -105,11 +105,16 @@ impl Producer {
     /// Publishes `completions`, whose second words must leave [`PHASE_BIT`] clear (it is masked off).
     ///
     /// Each completion must stand for an operation whose credit was taken and not yet given back.
+    ///
+    /// # Panics
+    ///
+    /// If there are more completions than slots: before anything was reserved, so the ring is unharmed.
     pub fn push_batch<C: Words<2>>(&self, completions: &[C]) {
         if completions.is_empty() {
             return;
         }
         let ring = &*self.0;
+        assert!(completions.len() <= ring.capacity.get(), "a batch is longer than its ring");
         // Ordering: AcqRel on `tail`, partner: every other reservation (P4), and the Acquire of `pushed` (P7).
         let first =
             ring.tail.fetch_add(completions.len() as u64, ordering(Mutant::CompletionReserve, Ordering::AcqRel));

@@ -89,7 +89,7 @@ impl<T> Deref for CachePadded<T> {
 /// assert_eq!(<[u64; 2]>::from_words([1, 2]).to_words(), [1, 2]);
 /// ```
 pub trait Words<const N: usize>: Copy {
-    /// The words of this value.
+    /// The words of this value. Must not panic: it runs between a reservation and its publication.
     fn to_words(self) -> [u64; N];
     /// The value of these words; the inverse of [`to_words`](Words::to_words).
     fn from_words(words: [u64; N]) -> Self;

@@ -117,10 +117,15 @@ impl<const W: usize> Lane<W> {
     /// Each entry must hold one of at most [`capacity`](Lane::capacity) credits, taken before this call and given back
     /// after the entry's completion was reaped. Without that, entries overwrite each other (no memory is harmed: they
     /// are atomics); debug builds notice.
+    ///
+    /// # Panics
+    ///
+    /// If there are more entries than slots: before anything was reserved, so the lane is unharmed.
     pub fn push_batch<E: Words<W>>(&self, entries: &[E]) {
         if entries.is_empty() {
             return;
         }
+        assert!(entries.len() <= self.capacity.get(), "a batch is longer than its lane");
         // Ordering: AcqRel on `tail`, partner: every other reservation (P4 in ring/README.md).
         let first = self.tail.fetch_add(entries.len() as u64, ordering(Mutant::LaneReserve, Ordering::AcqRel));
         for run in self.capacity.runs(first, entries.len()) {

@@ -10,6 +10,7 @@ use memring::queue::{BuildError, Builder, Drive, PushError, QueuePair};
 use memring::{Opcode, Sqe};
 
 use super::subprocess::{again, role, words};
+use super::watchdog::must_end;
 use super::{Agreeing, Queue};
 
 #[test]
@@ -44,28 +45,31 @@ fn build_options_out_of_range() {
 
 #[test]
 fn the_largest_options_are_in_range() {
-    let mut builder = QueuePair::builder().entries(1).workers(64);
-    for index in 0..240 {
-        builder =
-            builder.mover(&format!("mover {index}"), Drive::Caller, || Agreeing(Capabilities::new(&[Opcode::Nop])));
-    }
-    let pair = builder.build().expect("ids 16 to 255 are the user's");
-    let last = pair.mover("mover 239").expect("it was added");
-    assert_eq!(last.to_u8(), 255);
-    let (mut sq, mut cq) = pair.split();
-    // SAFETY: a nop touches no memory.
-    unsafe { sq.push(Sqe::nop().on(last)) }.expect("the last mover is there");
-    sq.submit();
-    assert_eq!(cq.wait(1, None), Ok(1));
-    assert!(cq.drain().all(|cqe| cqe.mover() == last));
+    must_end(|| {
+        let mut builder = QueuePair::builder().entries(1).workers(64);
+        for index in 0..240 {
+            builder =
+                builder.mover(&format!("mover {index}"), Drive::Caller, || Agreeing(Capabilities::new(&[Opcode::Nop])));
+        }
+        let pair = builder.build().expect("ids 16 to 255 are the user's");
+        let last = pair.mover("mover 239").expect("it was added");
+        assert_eq!(last.to_u8(), 255);
+        let (mut sq, mut cq) = pair.split();
+        // SAFETY: a nop touches no memory.
+        unsafe { sq.push(Sqe::nop().on(last)) }.expect("the last mover is there");
+        sq.submit();
+        assert_eq!(cq.wait(1, None), Ok(1));
+        assert!(cq.drain().all(|cqe| cqe.mover() == last));
 
-    let (mut sq, mut cq) = QueuePair::builder().entries(65536).workers(0).build().expect("the most entries").split();
-    // SAFETY: nops touch no memory.
-    unsafe { sq.push_batch(&vec![Sqe::nop(); 65536]) }.expect("the longest batch");
-    // SAFETY: as above.
-    assert!(matches!(unsafe { sq.push(Sqe::nop()) }, Err(PushError::Full(_))));
-    assert_eq!(sq.submit(), 65536);
-    assert_eq!(cq.wait(65536, None), Ok(65536));
+        let (mut sq, mut cq) =
+            QueuePair::builder().entries(65536).workers(0).build().expect("the most entries").split();
+        // SAFETY: nops touch no memory.
+        unsafe { sq.push_batch(&vec![Sqe::nop(); 65536]) }.expect("the longest batch");
+        // SAFETY: as above.
+        assert!(matches!(unsafe { sq.push(Sqe::nop()) }, Err(PushError::Full(_))));
+        assert_eq!(sq.submit(), 65536);
+        assert_eq!(cq.wait(65536, None), Ok(65536));
+    });
 }
 
 #[test]
