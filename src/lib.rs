@@ -4,13 +4,14 @@
 //! ```
 //! use memring::{Sqe, queue::QueuePair};
 //!
-//! let (mut sq, mut cq) = QueuePair::builder().entries(4096).workers(1).build()?.split();
 //! let src = vec![7_u8; 1 << 20];
 //! let mut dst = vec![0_u8; 1 << 20];
+//! // After the buffers, so that it is dropped before them: its drop waits for what is in flight.
+//! let (mut sq, mut cq) = QueuePair::builder().entries(4096).workers(1).build()?.split();
 //!
 //! for (index, (to, from)) in dst.chunks_mut(4096).zip(src.chunks(4096)).enumerate() {
 //!     let sqe = Sqe::memcpy(to.as_mut_ptr(), from.as_ptr(), from.len()).user_data(index as u64);
-//!     // SAFETY: both buffers live, and nobody touches them, until all completions were reaped below.
+//!     // SAFETY: both buffers outlive `cq`, and nobody touches them until all completions were reaped.
 //!     unsafe { sq.push(sqe) }?;
 //! }
 //! let submitted = sq.submit();
@@ -34,6 +35,9 @@
 //! | [`sqe`], [`cqe`] | the entries |
 //!
 //! Linux only. `docs/ARCHITECTURE.md` explains how it works inside.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("memring needs Linux: futex, eventfd, pthread_atfork");
 
 pub mod cqe;
 mod error;

@@ -393,9 +393,8 @@ impl Sqe {
     pub(crate) fn is_plain(&self) -> bool {
         let [head, _, dst, src, len, operand, internal] = self.0;
         let opcode = head & 0x1f;
-        // Linux gives user space the lower half of the addresses: 1 to 2^63 - len is one comparison for null and
-        // beyond.
-        let beyond = (1 << 63) - len;
+        // 1 to USER_SPACE - len: one comparison for null and beyond.
+        let beyond = USER_SPACE - len;
         if operand | internal != 0 {
             return false;
         }
@@ -434,6 +433,9 @@ impl Sqe {
         Ok(opcode)
     }
 }
+
+/// No user's address lies beyond: Linux gives user space the lower half of 64-bit addresses.
+const USER_SPACE: u64 = if usize::BITS == 64 { 1 << 63 } else { 1 << 32 };
 
 /// The opcodes whose word 3 is an address, as a set of bits.
 const HAS_SOURCE: u64 = 1 << Opcode::Memcpy as u8 | 1 << Opcode::Memmove as u8;

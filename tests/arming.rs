@@ -155,15 +155,16 @@ fn react(cq: &mut CompletionQueue, trigger: Trigger, total: u64, reached: &Sende
 fn reactor_misses_nothing(workers: usize, trigger: Trigger) {
     let (total, seed) = (completions(), seed());
     println!("{workers} workers, {trigger:?}: MEMRING_SEED={seed}");
-    let (sq, mut cq) = QueuePair::builder().entries(ENTRIES).workers(workers).build().expect("a queue").split();
+    let (sq, cq) = QueuePair::builder().entries(ENTRIES).workers(workers).build().expect("a queue").split();
     let (reaped, reached) = channel();
-    let log = thread::scope(|scope| {
+    let (log, stats) = thread::scope(|scope| {
+        // Owned here, so that a failure lets go of both, and the submitter notices.
+        let (mut cq, reaped) = (cq, reaped);
         let submitter = scope.spawn(move || submit_all(sq, ROUTED, total, &reached, Random::new(seed)));
         let log = react(&mut cq, trigger, total, &reaped);
         submitter.join().expect("the submitter");
-        log
+        (log, cq.stats())
     });
-    let stats = cq.stats();
     println!("{workers} workers, {trigger:?}: {log:?}, {} writes", stats.eventfd_writes);
     assert!(log.slept > 0, "it never slept: this has tested nothing");
     assert_eq!(stats.eventfd_writes, log.armed, "one write for each Armed: each was slept on, or awaited");
@@ -301,7 +302,7 @@ fn not_empty_while_the_caller_has_work() {
 
 #[test]
 fn must_poll_what_cannot_signal() {
-    let mut held = Held::new(QueuePair::builder(), Drive::Caller, NOPS.must_be_polled());
+    let mut held = Held::new(QueuePair::builder(), Drive::Caller, NOPS);
     assert_eq!(held.cq.arm(), Arm::Armed, "nothing is under way");
     submit_nop(&mut held.sq, held.valve);
     assert_eq!(held.cq.arm(), Arm::NotEmpty, "the mover has not claimed it");

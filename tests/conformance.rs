@@ -170,6 +170,8 @@ struct Arena {
     /// The first byte that no window holds.
     free: usize,
     cases: Vec<Case>,
+    /// Whether all cases have the hint that the destination will not be read soon, or only some.
+    past_the_cache: bool,
     /// How a failure can be repeated.
     about: String,
 }
@@ -178,7 +180,16 @@ impl Arena {
     fn new(rig: Rig, about: String) -> Self {
         let live = noise().to_vec();
         let origin = live.as_ptr().align_offset(PAGE);
-        Self { rig, twin: live[origin..].to_vec(), live, origin, free: 0, cases: Vec::new(), about }
+        Self {
+            rig,
+            twin: live[origin..].to_vec(),
+            live,
+            origin,
+            free: 0,
+            cases: Vec::new(),
+            past_the_cache: false,
+            about,
+        }
     }
 
     /// A window of `bytes` between guards, beginning on a cache line.
@@ -212,7 +223,8 @@ impl Arena {
     fn plan(&mut self, opcode: Opcode, dst: usize, src: usize, len: usize, begin: usize, bytes: usize) {
         // Something that changes from case to case and has both all-zero and all-one bytes in it.
         let value = [0, 0xff, 0x5a, u8::try_from(len & 0xff).expect("masked")][self.cases.len() % 4];
-        let flags = if self.cases.len() % 3 == 1 { OpFlags::NO_CACHE_HINT } else { OpFlags::NONE };
+        let hint = self.past_the_cache || self.cases.len() % 3 == 1;
+        let flags = if hint { OpFlags::NO_CACHE_HINT } else { OpFlags::NONE };
         let window = (begin - GUARD, begin + bytes + GUARD);
         self.cases.push(Case { opcode, dst, src, len, value, flags, window });
     }
@@ -310,6 +322,22 @@ fn overlaps(arena: &mut Arena) {
     arena.run();
 }
 
+/// Operations with the hint, which may go by other routines: around the length where those begin, and around the
+/// vectors and lines that they store, at every misalignment of the destination.
+fn past_the_cache(arena: &mut Arena) {
+    arena.past_the_cache = true;
+    for len in [1023, 1024, 1025, 1055, 1056, 1057, 1087, 1088, 1089, 2048, 4097, 65537, MIB + 1] {
+        for offset in (0..=LINE).filter(|offset| len <= PAGE + 1 || offset % 13 == 0) {
+            arena.apart(Opcode::Memset, len, offset, 0);
+            arena.apart(Opcode::Memcpy, len, offset, 0);
+            arena.apart(Opcode::Memcpy, len, offset, 17);
+            arena.apart(Opcode::Memmove, len, offset, 1);
+            arena.overlapping(len, 33, offset % 2 == 0, offset % LINE);
+        }
+    }
+    arena.run();
+}
+
 /// What the lists above have not thought of.
 fn random(arena: &mut Arena, random: &mut Random) {
     for _ in 0..600 {
@@ -373,6 +401,11 @@ macro_rules! parts {
         #[test]
         fn memmove_overlapping() {
             on_this_drive(overlaps);
+        }
+
+        #[test]
+        fn hinted_operations() {
+            on_this_drive(past_the_cache);
         }
 
         #[test]

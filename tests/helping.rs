@@ -424,26 +424,54 @@ fn a_wait_counts_what_is_outstanding() {
     });
 }
 
-/// Who waits for a hundred completions sleeps through ninety-nine: they come one by one, and wake once.
+/// Waits until a thread of this process sleeps.
+fn until_asleep(thread: libc::pid_t) {
+    let sleeps = || {
+        let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).expect("the thread lives");
+        // The state follows the name, which is in brackets and may hold anything. Source: proc_pid_stat(5).
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+    };
+    while !sleeps() {
+        thread::yield_now();
+    }
+}
+
+fn this_thread() -> libc::pid_t {
+    // SAFETY: gettid reads a number.
+    unsafe { libc::gettid() }
+}
+
+/// The system calls that woke the reaper, once there are any: a waker counts its call after it has made it.
+fn reaper_wakes(cq: &CompletionQueue) -> u64 {
+    loop {
+        match cq.stats().reaper_wakes {
+            0 => thread::yield_now(),
+            wakes => return wakes,
+        }
+    }
+}
+
+/// Who waits for a hundred completions sleeps through ninety-nine: each comes when it is asleep, and one wakes it.
 #[test]
 fn a_wait_for_many_is_woken_once() {
     must_end(|| {
         let mut queue = Held::new(QueuePair::builder().spin(Duration::ZERO));
-        let (mut wakes, mut round) = (0, 0);
-        // Until the waiter did sleep: the one who lets go may have been faster.
-        while wakes == 0 {
-            round += 1;
-            queue.submit_nops(100, queue.valve);
-            let Held { handle, cq, .. } = &mut queue;
-            thread::scope(|scope| {
-                scope.spawn(|| handle.allow(100 * round));
-                assert_eq!(cq.wait(100, None), Ok(100));
+        queue.submit_nops(100, queue.valve);
+        let (waiter, Held { handle, sq, cq, .. }) = (this_thread(), &mut queue);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for count in 1..=100 {
+                    until_asleep(waiter);
+                    handle.allow(count);
+                    while sq.in_flight() > 100 - count {
+                        thread::yield_now();
+                    }
+                }
             });
-            assert_eq!(cq.drain().count(), 100);
-            // The waker counts its call when it has made it: the drop of the queue waits for that, this need not.
-            wakes = cq.stats().reaper_wakes;
-            assert!(wakes <= round, "{wakes} wakes in {round} rounds");
-        }
+            assert_eq!(cq.wait(100, None), Ok(100));
+        });
+        assert_eq!(cq.drain().count(), 100);
+        assert_eq!(reaper_wakes(cq), 1);
     });
 }
 
@@ -453,13 +481,15 @@ fn a_submission_wakes_the_caller_that_drives() {
     must_end(|| {
         let mut queue = Held::new(QueuePair::builder().workers(0).spin(Duration::ZERO));
         queue.submit_nops(1, queue.valve);
-        while queue.cq.stats().reaper_wakes == 0 {
-            let Held { sq, cq, .. } = &mut queue;
-            thread::scope(|scope| {
-                scope.spawn(|| submit_nops(sq, 1, ROUTED));
-                assert_eq!(cq.wait(1, Some(PATIENCE)), Ok(1), "the held one cannot have come");
+        let (waiter, Held { sq, cq, .. }) = (this_thread(), &mut queue);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                until_asleep(waiter);
+                submit_nops(sq, 1, ROUTED);
             });
-            assert_eq!(cq.drain().map(|cqe| cqe.mover()).collect::<Vec<_>>(), [WORKERS]);
-        }
+            assert_eq!(cq.wait(1, None), Ok(1), "the held one cannot have come");
+        });
+        assert_eq!(cq.drain().map(|cqe| cqe.mover()).collect::<Vec<_>>(), [WORKERS]);
+        assert_eq!(reaper_wakes(cq), 1);
     });
 }

@@ -160,9 +160,7 @@ fn a_synchronous_mover_on_every_drive() {
 #[test]
 fn an_asynchronous_mover_completes_in_its_own_order() {
     must_end(|| {
-        for (drive, can) in
-            [(Drive::Threads(1), all()), (Drive::Caller, all().must_be_polled()), (Drive::Caller, all())]
-        {
+        for (drive, can) in [(Drive::Threads(1), all()), (Drive::Caller, all()), (Drive::Caller, all())] {
             // A reaper that sleeps as soon as it can must be brought back by itself, or nobody polls a caller's mover.
             let builder = QueuePair::builder().workers(0).spin(Duration::ZERO);
             let (mut sq, mut cq, mover) = build_of(builder, drive, move || {
@@ -224,7 +222,7 @@ fn asynchronous_movers_on_many_threads_complete_each_operation_once() {
             let (mut sq, mut cq, mover) = build(drive, || {
                 let mut kept: Vec<Kept> = Vec::new();
                 let mut polls = 0;
-                polling(all().must_be_polled(), move |lane, done| {
+                polling(all(), move |lane, done| {
                     while let Some(claimed) = lane.claim() {
                         kept.push(claimed.keep());
                     }

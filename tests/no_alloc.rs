@@ -237,7 +237,7 @@ impl Keeper {
 // SAFETY: writes only the destination of what it claimed, before completing it.
 unsafe impl DataMover for Keeper {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(&[Opcode::Memset]).must_be_polled()
+        Capabilities::new(&[Opcode::Memset])
     }
 
     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {

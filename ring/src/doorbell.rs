@@ -207,6 +207,11 @@ impl Roster {
         fence_seq_cst(Mutant::RosterSleeperFence); // Ordering: partner: the fence in `ring` (P6).
     }
 
+    /// Blocks a member's word without announcing it: for a sleeper that nobody shall ring, since it can take nothing.
+    pub fn step_aside(&self, member: usize) {
+        self.members[member].swap(BLOCKED);
+    }
+
     /// Changes a blocked member's announcement to an armed one; false if it was rung already.
     #[must_use]
     pub fn arm(&self, member: usize) -> bool {

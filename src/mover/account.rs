@@ -18,6 +18,7 @@ pub(crate) struct Account {
     operations: Counter,
     bytes: Counter,
     batches: Counter,
+    abandoned: Counter,
     /// Operations that ended otherwise than in a poll of this driver: their tokens were dropped, or completed by
     /// another driver. Counted apart, since any thread may do that.
     ended_elsewhere: Counter,
@@ -34,6 +35,7 @@ impl Account {
             operations: Counter::new(),
             bytes: Counter::new(),
             batches: Counter::new(),
+            abandoned: Counter::new(),
             ended_elsewhere: Counter::new(),
             bytes_elsewhere: Counter::new(),
         }
@@ -70,10 +72,17 @@ impl Account {
         self.outlet.post(&[cqe]);
     }
 
+    /// Operations that the mover holds: claimed, not ended, and not among those that still wait in its driver's chunk.
+    pub(crate) fn held(&self, waits: u64) -> u64 {
+        self.claimed.get() - self.operations() - self.abandoned.get() - waits
+    }
+
     /// Gives up, for good, what its mover holds: all that was claimed and has not ended, but for what still `waits` in
     /// the driver's chunk.
     pub(crate) fn abandon_held(&self, waits: u64) {
-        self.outlet.abandon(self.claimed.get() - self.operations() - waits);
+        let held = self.held(waits);
+        self.abandoned.bump(held);
+        self.outlet.abandon(held);
     }
 
     pub(crate) fn operations(&self) -> u64 {

@@ -59,7 +59,7 @@ impl<'a> Claimed<'a> {
     /// // SAFETY: touches no memory: it is given nops only.
     /// unsafe impl DataMover for Slow {
     ///     fn capabilities(&self) -> Capabilities {
-    ///         Capabilities::new(&[Opcode::Nop]).must_be_polled()
+    ///         Capabilities::new(&[Opcode::Nop])
     ///     }
     ///     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
     ///         for token in self.0.drain(..) {

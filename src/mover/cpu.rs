@@ -16,7 +16,7 @@ impl CpuMover {
     pub(crate) fn capabilities() -> Capabilities {
         const ALWAYS: &[Opcode] = &[Opcode::Nop, Opcode::Memcpy, Opcode::Memmove, Opcode::Memset];
         let opcodes = if memory::can_flush() { &Opcode::ALL } else { ALWAYS };
-        Capabilities::new(opcodes).flags(OpFlags::NO_CACHE_HINT).quiescent_on_panic()
+        Capabilities::new(opcodes).flags(OpFlags::NO_CACHE_HINT).claim_together(32).quiescent_on_panic()
     }
 }
 

@@ -8,7 +8,7 @@ use super::station::Station;
 use crate::sqe::Sqe;
 
 /// Entries that one claim takes at the most. 32 measured better than 128: drivers share a batch more evenly.
-const CHUNK_ENTRIES: usize = 32;
+pub(super) const CHUNK_ENTRIES: usize = 32;
 /// Bytes after which a claim takes no further entry: a driver holds back little that another could do.
 const CHUNK_BYTES: u64 = 256 << 10;
 
@@ -18,16 +18,23 @@ pub(crate) struct Chunk {
     sqes: [Sqe; CHUNK_ENTRIES],
     next: usize,
     len: usize,
+    /// Whether a claim of the last poll was refused: the lane was empty, or the budget spent.
+    exhausted: bool,
 }
 
 impl Chunk {
     pub(crate) fn new() -> Self {
-        Self { sqes: [Sqe::nop(); CHUNK_ENTRIES], next: 0, len: 0 }
+        Self { sqes: [Sqe::nop(); CHUNK_ENTRIES], next: 0, len: 0, exhausted: false }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.next == self.len
+    }
+
+    /// Whether the mover has claimed all that the last poll let it.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.exhausted
     }
 
     /// Operations taken and not handed out.
@@ -46,6 +53,9 @@ pub(crate) struct Budget {
 impl Budget {
     /// One chunk: what a driver thread claims before it looks around.
     pub(crate) const CHUNK: Self = Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64 };
+
+    /// Nothing but what the driver has taken already.
+    pub(crate) const NOTHING: Self = Self { bytes: 0, operations: 0 };
 
     pub(crate) fn is_spent(self) -> bool {
         self.bytes == 0 || self.operations == 0
@@ -69,6 +79,7 @@ impl<'a> Lane<'a> {
         chunk: &'a mut Chunk,
         budget: &'a mut Budget,
     ) -> Self {
+        chunk.exhausted = false;
         Self { station, account, chunk, budget }
     }
 
@@ -76,6 +87,7 @@ impl<'a> Lane<'a> {
     #[inline]
     pub fn claim(&mut self) -> Option<Claimed<'_>> {
         if self.chunk.is_empty() && !self.refill() {
+            self.chunk.exhausted = true;
             return None;
         }
         let sqe = self.chunk.sqes.get(self.chunk.next)?;
@@ -88,8 +100,8 @@ impl<'a> Lane<'a> {
         if self.budget.is_spent() {
             return false;
         }
-        let most = self.budget.operations.min(CHUNK_ENTRIES as u64);
-        #[expect(clippy::cast_possible_truncation, reason = "at most CHUNK_ENTRIES")]
+        let most = self.budget.operations.min(self.station.capabilities.claims_together() as u64);
+        #[expect(clippy::cast_possible_truncation, reason = "no more than CHUNK_ENTRIES")]
         let into = &mut self.chunk.sqes[..most as usize];
         let (taken, bytes) = self.station.lane.pop(into, CHUNK_BYTES.min(self.budget.bytes), Sqe::len);
         if taken == 0 {

@@ -29,6 +29,10 @@ pub(crate) use station::Station;
 
 use crate::sqe::{OpFlags, Opcode};
 
+/// The size of a chunk, as [`Capabilities::claim_together`] counts.
+const MOST_TOGETHER: u8 = 32;
+const _: () = assert!(MOST_TOGETHER as usize == lane::CHUNK_ENTRIES);
+
 /// What a mover can do. A push refuses what its mover cannot.
 ///
 /// # Examples
@@ -48,6 +52,7 @@ pub struct Capabilities {
     system_calls: bool,
     signals: bool,
     quiescent_on_panic: bool,
+    claims_together: u8,
 }
 
 impl Capabilities {
@@ -73,8 +78,9 @@ impl Capabilities {
             max_len: u64::MAX,
             alignment: 1,
             system_calls: false,
-            signals: true,
+            signals: false,
             quiescent_on_panic: false,
+            claims_together: 1,
         }
     }
 
@@ -105,7 +111,7 @@ impl Capabilities {
         Self { max_len: bytes, ..self }
     }
 
-    /// Addresses and lengths must be multiples of this power of two, bytes. Zero is taken as one.
+    /// Addresses and lengths must be multiples of this power of two, bytes. Other values count as the next one.
     ///
     /// # Examples
     ///
@@ -115,7 +121,7 @@ impl Capabilities {
     /// ```
     #[must_use]
     pub const fn alignment(self, bytes: u64) -> Self {
-        Self { alignment: if bytes == 0 { 1 } else { bytes }, ..self }
+        Self { alignment: bytes.next_power_of_two(), ..self }
     }
 
     /// Its `poll` may make system calls, so a caller-driven `drain` may too.
@@ -131,17 +137,40 @@ impl Capabilities {
         Self { system_calls: true, ..self }
     }
 
-    /// It cannot wake anyone when a claimed operation ends: a caller that drives it must poll while some are under way.
+    /// Its [`wait`](DataMover::wait) returns by itself when an operation under way ends.
+    ///
+    /// Without it, a driver thread that waits while operations are under way is woken every 100 us, to poll again.
     ///
     /// # Examples
     ///
     /// ```
     /// use memring::{Opcode, mover::Capabilities};
-    /// let _can = Capabilities::new(&[Opcode::Memcpy]).must_be_polled();
+    /// let _can = Capabilities::new(&[Opcode::Memcpy]).signals();
     /// ```
     #[must_use]
-    pub const fn must_be_polled(self) -> Self {
-        Self { signals: false, ..self }
+    pub const fn signals(self) -> Self {
+        Self { signals: true, ..self }
+    }
+
+    /// Each driver takes up to this many entries from the lane together, 1 to 32. Default: 1.
+    ///
+    /// What is taken waits for this driver alone: right for operations that end within the poll, and wrong for a
+    /// mover that has room for few at a time, whose other drivers would stand idle. Other values count as the nearest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Opcode, mover::Capabilities};
+    /// let _can = Capabilities::new(&[Opcode::Memcpy]).claim_together(32);
+    /// ```
+    #[must_use]
+    pub const fn claim_together(self, entries: u8) -> Self {
+        let claims_together = match entries {
+            0 => 1,
+            1..=MOST_TOGETHER => entries,
+            _ => MOST_TOGETHER,
+        };
+        Self { claims_together, ..self }
     }
 
     /// After a panic in `poll`, nothing touches the memory of what it had claimed: those operations may complete (as
@@ -185,8 +214,12 @@ impl Capabilities {
         self.system_calls
     }
 
-    pub(crate) const fn signals(&self) -> bool {
+    pub(crate) const fn signals_by_itself(&self) -> bool {
         self.signals
+    }
+
+    pub(crate) const fn claims_together(&self) -> usize {
+        self.claims_together as usize
     }
 
     pub(crate) const fn is_quiescent_on_panic(&self) -> bool {
@@ -234,8 +267,9 @@ pub enum Progress {
 /// **Memory.** The bytes that an entry names are the mover's from the claim to the completion, and the submitter's
 /// before and after. On an error the destination's bytes are whatever the mover left there.
 ///
-/// **Panics.** A `poll` that panics is not called again; its driver answers what is still to come with
-/// [`JOB_CORRUPTED`](crate::Status::JOB_CORRUPTED). See [`Capabilities::quiescent_on_panic`] for what it had claimed.
+/// **Panics.** An instance that panics is not called again. If its mover has other driver threads, they go on without
+/// it; else its driver answers what is still to come with [`JOB_CORRUPTED`](crate::Status::JOB_CORRUPTED). See
+/// [`Capabilities::quiescent_on_panic`] for what it had claimed.
 ///
 /// # Safety
 ///
@@ -276,9 +310,9 @@ pub enum Progress {
 ///
 /// let pair = QueuePair::builder().mover("filler", Drive::Caller, || Filler).build()?;
 /// let filler = pair.mover("filler").expect("it was just added");
-/// let (mut sq, mut cq) = pair.split();
 /// let mut buffer = [0_u8; 32];
-/// // SAFETY: the buffer outlives the completion, and nobody touches it until then.
+/// let (mut sq, mut cq) = pair.split();
+/// // SAFETY: the buffer outlives `cq`, and nobody touches it until the completion was reaped.
 /// unsafe { sq.push(Sqe::memset(buffer.as_mut_ptr(), 7, 32).on(filler)) }?;
 /// sq.submit();
 /// cq.wait(1, None)?;
@@ -313,6 +347,6 @@ pub unsafe trait DataMover: Send {
 
 impl fmt::Debug for dyn DataMover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DataMover").field("capabilities", &self.capabilities()).finish_non_exhaustive()
+        f.debug_struct("DataMover").finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use memring_ring::{Counter, Lane, Roster, Wake};
+use memring_ring::{Counter, Credits, Lane, Roster, Wake};
 
 use super::Capabilities;
 use crate::os::{EventFd, Futex};
@@ -23,6 +23,8 @@ pub(crate) struct Station {
     /// One for each driver thread; made when its mover first waits on it.
     fds: Box<[OnceLock<EventFd>]>,
     wakes: Counter,
+    /// One for each driver thread whose mover has not broken down.
+    sound_drivers: Credits,
 }
 
 impl Station {
@@ -35,6 +37,7 @@ impl Station {
             roster: Roster::new(threads),
             fds: (0..threads).map(|_| OnceLock::new()).collect(),
             wakes: Counter::new(),
+            sound_drivers: Credits::new(threads as u64),
         }
     }
 
@@ -66,6 +69,19 @@ impl Station {
     pub(crate) fn announce(&self, member: usize) -> Bell<'_> {
         self.roster.announce(member, Wake::Blocked);
         Bell { station: self, member }
+    }
+
+    /// As [`announce`](Station::announce), for a driver that can take no work: nobody rings for it.
+    pub(crate) fn step_aside(&self, member: usize) -> Bell<'_> {
+        self.roster.step_aside(member);
+        Bell { station: self, member }
+    }
+
+    /// Notes that a driver thread's mover broke down; whether another driver is left for what is to come.
+    ///
+    /// Of several that break down at once, one at least is told that it is the last.
+    pub(crate) fn lose_driver(&self) -> bool {
+        self.sound_drivers.take(1) && self.sound_drivers.available() > 0
     }
 
     /// System calls made to wake a driver.

@@ -316,7 +316,7 @@ impl Plan {
             Drive::Threads(threads) => {
                 let instances = std::iter::once(first).chain(std::iter::repeat_with(&self.make));
                 for (member, instance) in instances.take(threads).enumerate() {
-                    let name = format!("memring-{}-{member}", self.name);
+                    let name = format!("memring-{}-{member}", self.name.replace('\0', "?"));
                     crew.threads.push((driver(stats::Driver::Thread(member), instance), member, name));
                 }
                 if lane == 0 {

@@ -24,7 +24,7 @@ pub enum Arm {
     Armed,
     /// Completions wait already, or work that this thread must drive: drain instead of sleeping.
     NotEmpty,
-    /// A mover that this thread drives has operations under way and cannot signal their end: drain again soon.
+    /// A mover that this thread drives has operations under way, and nobody signals their end: drain again soon.
     MustPoll,
 }
 
@@ -70,8 +70,8 @@ impl CompletionQueue {
 
     /// Drives once what this thread drives, within the poll budget, and yields the completions there are now.
     ///
-    /// At most as many as the queue has entries; what is not taken stays. Makes no system call with CPU movers, except
-    /// to wake a driver thread for work that is left over. In a forked child it yields nothing.
+    /// At most as many as the queue has entries; what is not taken stays. Makes no system call with CPU movers.
+    /// In a forked child it yields nothing.
     ///
     /// # Examples
     ///
@@ -102,7 +102,8 @@ impl CompletionQueue {
     /// Waits until `min` completions are ready or the timeout passes, and returns how many are ready; none are taken.
     ///
     /// While it waits it helps to execute what the workers have not begun. It returns early when fewer than `min`
-    /// operations are outstanding, since it would wait for nobody knows what. `None` waits without limit.
+    /// operations are outstanding, since it would wait for nobody knows what. `None` waits without limit. Since it
+    /// helps, it may return late by one operation, however long that is; `drain` alone never helps the workers.
     ///
     /// # Errors
     ///
@@ -150,7 +151,7 @@ impl CompletionQueue {
         if inner.has_something() {
             return Arm::NotEmpty;
         }
-        if inner.drivers.iter().any(Driver::must_be_polled) {
+        if inner.drivers.iter().any(Driver::is_waiting) {
             return Arm::MustPoll;
         }
         inner.announce_armed();
@@ -202,8 +203,8 @@ impl CompletionQueue {
 
     /// Closes the intake and waits until nothing is in flight, or the timeout passes; returns how many still are.
     ///
-    /// Completions stay and can be drained afterwards; pushes are refused as
-    /// [`Closed`](super::PushError::Closed) from now on. Called again, it waits again.
+    /// It waits as [`wait`](CompletionQueue::wait) does. Completions stay and can be drained afterwards; pushes are
+    /// refused as [`Closed`](super::PushError::Closed) from now on. Called again, it waits again.
     ///
     /// # Errors
     ///
@@ -333,7 +334,7 @@ impl Inner {
             }
             was_armed |= self.sleep(min, deadline.map(|deadline| deadline - now));
         }
-        if was_armed && self.consumer.ready(1) == 0 {
+        if was_armed {
             self.arm_again();
         }
         self.consumer.ready(self.core.entries)
@@ -349,10 +350,6 @@ impl Inner {
 
     /// Sleeps until `min` completions are ready or there is something to do; whether that replaced an armed state.
     fn sleep(&mut self, min: usize, timeout: Option<Duration>) -> bool {
-        if self.drivers.iter().any(Driver::must_be_polled) {
-            thread::yield_now();
-            return false;
-        }
         let target = self.consumer.popped() + min as u64;
         let before = self.core.outlet.bell().announce(Wake::Blocked, target);
         let worthless = self.consumer.ready(min) >= min
@@ -416,7 +413,6 @@ impl Drop for CompletionQueue {
             abort_over_memory_in_use(inner.core.in_flight());
         }
         inner.dismiss();
-        // The drivers and the consumer go first; the threads have ended, so this is the last use of `inner`.
         drop_inner(&mut self.inner);
     }
 }

@@ -38,7 +38,12 @@ impl Core {
     }
 
     /// What was done so far, and by whom.
+    ///
+    /// Nothing in a forked child: the parent may have held the books' lock, which is locked there for ever.
     pub(crate) fn stats(&self) -> Stats {
+        if self.birth.is_foreign() {
+            return Stats::default();
+        }
         self.books.read(&self.stations, &self.outlet)
     }
 }

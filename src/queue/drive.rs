@@ -3,6 +3,7 @@
 //! A [`Driver`] is one instance of a mover with its chunk and its account. A thread runs it ([`Driver::run`]), or the
 //! reaper polls it inside `drain` and `wait`; the mover cannot tell.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,13 +24,15 @@ pub(crate) struct Driver {
     account: Arc<Account>,
     chunk: Chunk,
     gathered: Box<Gathered>,
-    waiting: bool,
+    /// The mover has left entries where they are: it can take no more until something under way ends.
+    full: bool,
+    broken: bool,
 }
 
 impl Driver {
     pub(crate) fn new(mover: Box<dyn DataMover>, station: Arc<Station>, account: Arc<Account>) -> Self {
         let (chunk, gathered) = (Chunk::new(), Box::new(Gathered::new()));
-        Self { mover, station, account, chunk, gathered, waiting: false }
+        Self { mover, station, account, chunk, gathered, full: false, broken: false }
     }
 
     /// Lets the mover do at most what the budget allows, and posts its completions.
@@ -40,34 +43,33 @@ impl Driver {
         let mover = &mut self.mover;
         let polled = catch_unwind(AssertUnwindSafe(|| mover.poll(&mut lane, &mut done)));
         drop(done);
-        let progress = polled.unwrap_or_else(|_| self.break_down());
-        // A mover that was busy may hold what it has just claimed.
-        self.waiting = progress != Progress::Idle;
+        let progress = polled.unwrap_or_else(|payload| self.break_down(payload));
+        self.full = progress == Progress::Waiting && !self.chunk.is_exhausted() && self.is_waiting();
         progress
     }
 
-    /// Whether the lane holds something for this driver.
+    /// Whether the lane holds something that this driver could take.
     pub(crate) fn has_work(&self) -> bool {
-        !self.chunk.is_empty() || !self.station.is_empty()
+        !self.full && (!self.chunk.is_empty() || !self.station.is_empty())
     }
 
-    /// Whether claimed operations may be under way.
+    /// Whether claimed operations are under way.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting
-    }
-
-    /// Whether claimed operations may be under way whose end nobody will announce.
-    pub(crate) fn must_be_polled(&self) -> bool {
-        self.waiting && !self.station.capabilities.signals()
+        self.account.held(self.chunk.len() as u64) > 0
     }
 
     /// Puts a mover that answers for the broken one in its place.
     #[cold]
-    fn break_down(&mut self) -> Progress {
+    fn break_down(&mut self, payload: Box<dyn Any + Send>) -> Progress {
+        // Its drop may panic in turn, and would end this thread.
+        Box::leak(payload);
+        self.broken = true;
         let broken = std::mem::replace(&mut self.mover, Box::new(Broken));
         if self.station.capabilities.is_quiescent_on_panic() {
             // Its tokens complete as they are dropped. A second panic, in its drop, changes nothing.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(broken))) {
+                Box::leak(payload);
+            }
         } else {
             // What it works on may still be in use: neither it nor the memory of its operations may be freed.
             Box::leak(broken);
@@ -78,14 +80,35 @@ impl Driver {
 
     /// The life of a driver thread: poll, spin a little, sleep until the bell rings, until the service closes.
     pub(crate) fn run(mut self, member: usize, core: &Core, spin: Duration) {
+        let mut was_broken = false;
         while !core.service.is_closed() {
             match self.poll(&mut Budget::CHUNK.clone()) {
                 Progress::Busy => {}
-                Progress::Waiting => self.sleep(member, core, Some(Instant::now() + WAITING_POLL)),
+                Progress::Waiting => self.sleep(member, core, self.look_again()),
                 Progress::Idle if self.spin(core, spin) => {}
                 Progress::Idle => self.sleep(member, core, None),
             }
+            if self.broken && !was_broken {
+                was_broken = true;
+                if self.station.lose_driver() {
+                    return self.leave();
+                }
+            }
         }
+    }
+
+    /// Ends the work of a broken mover's driver, where others are left to go on.
+    fn leave(mut self) {
+        // What it took, nobody else will do.
+        self.poll(&mut Budget::NOTHING.clone());
+        if !self.station.is_empty() {
+            self.station.wake_one();
+        }
+    }
+
+    /// When to poll again a mover that has operations under way, unless it knows by itself.
+    fn look_again(&self) -> Option<Instant> {
+        (!self.station.capabilities.signals_by_itself()).then(|| Instant::now() + WAITING_POLL)
     }
 
     /// Looks for work for a while; whether some came, or the service closed.
@@ -105,14 +128,15 @@ impl Driver {
     }
 
     fn sleep(&mut self, member: usize, core: &Core, deadline: Option<Instant>) {
-        let bell = self.station.announce(member);
+        let bell = if self.full { self.station.step_aside(member) } else { self.station.announce(member) };
         // The second look, between the announcement and the sleep: `has_work`, spelled out since the bell borrows.
-        if self.chunk.is_empty() && self.station.is_empty() && !core.service.is_closed() {
+        let nothing_to_take = self.full || (self.chunk.is_empty() && self.station.is_empty());
+        if nothing_to_take && !core.service.is_closed() {
             let mover = &mut self.mover;
             let waited = catch_unwind(AssertUnwindSafe(|| mover.wait(&bell, deadline)));
             drop(bell);
-            if waited.is_err() {
-                self.break_down();
+            if let Err(payload) = waited {
+                self.break_down(payload);
             }
         }
     }

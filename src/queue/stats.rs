@@ -96,9 +96,9 @@ impl Stats {
     pub fn mover(&self, mover: MoverId) -> MoverStats {
         let mut total = MoverStats::default();
         for driver in self.drivers.iter().filter(|driver| driver.mover == mover) {
-            total.operations += driver.operations;
-            total.bytes += driver.bytes;
-            total.batches += driver.batches;
+            total.operations = total.operations.saturating_add(driver.operations);
+            total.bytes = total.bytes.saturating_add(driver.bytes);
+            total.batches = total.batches.saturating_add(driver.batches);
         }
         total.wakes = self.wakes.iter().filter(|(of, _)| *of == mover).map(|(_, wakes)| wakes).sum();
         total
@@ -136,8 +136,9 @@ impl Books {
     /// An account for a new submission queue: it alone writes it, so counting costs no locked instruction.
     pub(crate) fn open_submitter(&self, outlet: &Arc<Outlet>) -> Arc<Account> {
         let mut submitters = self.submitters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(idle) = submitters.iter().find(|account| Arc::strong_count(account) == 1) {
-            return Arc::clone(idle);
+        // To be the only owner is to know all that earlier ones have written.
+        if let Some(idle) = submitters.iter_mut().position(|account| Arc::get_mut(account).is_some()) {
+            return Arc::clone(&submitters[idle]);
         }
         let account = Arc::new(Account::new(INLINE, Arc::clone(outlet), true));
         submitters.push(Arc::clone(&account));
@@ -168,9 +169,9 @@ impl Books {
         let (mover, name, driver) = (INLINE, "inline".to_owned(), Driver::Submitter);
         let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0 };
         for account in self.submitters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            total.operations += account.operations();
-            total.bytes += account.bytes();
-            total.batches += account.batches();
+            total.operations = total.operations.saturating_add(account.operations());
+            total.bytes = total.bytes.saturating_add(account.bytes());
+            total.batches = total.batches.saturating_add(account.batches());
         }
         total
     }

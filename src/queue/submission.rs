@@ -20,16 +20,17 @@ const INLINE_BATCH: usize = 32;
 /// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
 ///
 /// Nothing happens at a push; [`submit`](SubmissionQueue::submit) publishes what was staged. Dropping a submission
-/// queue publishes it too (or discards it, if the queue is closed); forgetting one loses only what it had staged.
+/// queue publishes it too (or discards it, if the queue is closed or the thread is panicking); forgetting one loses
+/// only what it had staged, and the credits of that.
 ///
 /// # Examples
 ///
 /// ```
 /// use memring::{Sqe, queue::QueuePair};
-/// let (mut sq, mut cq) = QueuePair::builder().entries(64).build()?.split();
 /// let src = vec![7_u8; 4096];
 /// let mut dst = vec![0_u8; 4096];
-/// // SAFETY: both buffers live, untouched, until the completion was reaped below.
+/// let (mut sq, mut cq) = QueuePair::builder().entries(64).build()?.split();
+/// // SAFETY: both buffers outlive `cq`, whose drop waits, and nobody touches them until the completion was reaped.
 /// unsafe { sq.push(Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), 4096).user_data(1)) }?;
 /// assert_eq!(sq.submit(), 1);
 /// cq.wait(1, None)?;
@@ -53,7 +54,11 @@ pub struct SubmissionQueue {
 impl SubmissionQueue {
     pub(super) fn new(core: Arc<Core>) -> Self {
         let staged = Stage::new(core.entries);
-        let account = core.books.open_submitter(&core.outlet);
+        // In a forked child the books may be locked for ever; it will not execute anything.
+        let account = match core.birth.is_foreign() {
+            true => Arc::new(Account::new(INLINE, Arc::clone(&core.outlet), true)),
+            false => core.books.open_submitter(&core.outlet),
+        };
         let concerned = vec![false; core.stations.len()].into_boxed_slice();
         Self {
             core: ManuallyDrop::new(core),
@@ -73,12 +78,16 @@ impl SubmissionQueue {
     ///
     /// # Safety
     ///
-    /// From the submit until the entry's completion is reaped, or until the drop of the completion queue *returns*:
+    /// From the submit until the entry's completion is reaped, or until the drop of the completion queue *returns*
+    /// (dropping this submission queue is a submit, unless the queue is closed or the thread is panicking):
     /// the destination is valid for reads and writes of the entry's length (a flush: for reads), the source for reads;
     /// nobody else accesses the destination, and nobody writes the source. Unlinked entries run in any
     /// order and at the same time, so two entries under way alias each other like any two accesses.
     /// An entry that was staged and never submitted asks for nothing. Pointers given to the [`Sqe`] constructors
     /// must have had provenance over their regions; [`Sqe::from_raw`] needs addresses whose provenance was exposed.
+    ///
+    /// So declare the buffers *before* the queue: variables are dropped in reverse, and a panic or a `?` then drops the
+    /// completion queue, which waits for what is in flight, while the buffers still live.
     ///
     /// # Examples
     ///
@@ -184,8 +193,7 @@ impl SubmissionQueue {
             return 0;
         }
         if !self.core.intake.pass(count as u64) {
-            self.staged.clear();
-            self.core.credits.give_back(count as u64);
+            self.discard();
             return 0;
         }
         self.publish();
@@ -261,6 +269,12 @@ impl SubmissionQueue {
         self.core.stats()
     }
 
+    /// Forgets what is staged, and gives its credits back.
+    fn discard(&mut self) {
+        self.core.credits.give_back(self.staged.len() as u64);
+        self.staged.clear();
+    }
+
     /// Sends each run of entries with the same mover to that mover's lane, then rings once for each lane concerned.
     fn publish(&mut self) {
         let core = &**self.core;
@@ -310,7 +324,12 @@ impl Clone for SubmissionQueue {
 impl Drop for SubmissionQueue {
     fn drop(&mut self) {
         if !self.core.birth.is_foreign() {
-            self.submit();
+            // A panic on the way to a submit means that nobody vouches for the staged entries any more.
+            if std::thread::panicking() {
+                self.discard();
+            } else {
+                self.submit();
+            }
             // SAFETY: dropped here, once, and not used again.
             unsafe { ManuallyDrop::drop(&mut self.core) };
         }

@@ -35,7 +35,7 @@ fn panicking(capabilities: Capabilities) -> impl DataMover {
 fn a_quiescent_mover_may_panic_in_poll() {
     must_end(|| {
         for drive in [Drive::Threads(1), Drive::Caller] {
-            let (mut sq, mut cq, mover) = build(drive, || panicking(all().must_be_polled().quiescent_on_panic()));
+            let (mut sq, mut cq, mover) = build(drive, || panicking(all().quiescent_on_panic()));
             submit_nops(&mut sq, 8, mover);
             let cqes = reap(&mut cq, 8);
             let mut seen: Vec<(u64, Status)> = cqes.iter().map(|cqe| (cqe.user_data(), cqe.status())).collect();
@@ -109,7 +109,7 @@ fn dropping_a_queue_aborts_rather_than_free_memory_in_use() {
     match role().as_deref() {
         Some("poll on a thread") => must_end(|| not_quiescent(build(Drive::Threads(1), || panicking(all())), 8, 4)),
         Some("poll in the caller") => {
-            must_end(|| not_quiescent(build(Drive::Caller, || panicking(all().must_be_polled())), 8, 4));
+            must_end(|| not_quiescent(build(Drive::Caller, || panicking(all())), 8, 4));
         }
         Some("wait") => must_end(|| not_quiescent(build(Drive::Threads(1), || panicking_in_wait(all())), 2, 2)),
         _ => {

@@ -62,7 +62,7 @@ pub(crate) struct Holder(Arc<Shared>);
 // SAFETY: the destination of a memset is written when it is let go, before it is completed; nothing else is touched.
 unsafe impl DataMover for Holder {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(&[Opcode::Nop, Opcode::Memset]).must_be_polled()
+        Capabilities::new(&[Opcode::Nop, Opcode::Memset])
     }
 
     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
