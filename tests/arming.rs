@@ -10,18 +10,19 @@
 //!
 //! One million completions per loop in release builds or with `MEMRING_STRESS=full`, fewer in debug builds.
 #![expect(unsafe_code, reason = "pushes entries; epoll has no safe wrapper in std; a mover with a valve")]
-#![expect(clippy::disallowed_types, reason = "the valve is a flag that a test opens and a mover looks at")]
+#![expect(clippy::disallowed_types, reason = "flags: for a valve, for a signal's handler, for whose turn it is")]
 #![expect(clippy::print_stdout, reason = "the figures of a run, seen when it fails or with --nocapture")]
 
 #[path = "support/random.rs"]
 mod random;
 
+use std::io::{Error, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memring::mover::{Capabilities, Claimed, Completions, DataMover, Kept, Lane, Progress};
 use memring::queue::{Arm, Builder, CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue};
@@ -32,6 +33,8 @@ use random::{Random, seed};
 /// A reactor that sleeps this long has missed a wake. Nothing sleeps this long otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ENTRIES: usize = 256;
+/// How often two threads meet where only a short moment matters.
+const ROUNDS: u64 = if cfg!(debug_assertions) { 2_000 } else { 20_000 };
 
 fn completions() -> u64 {
     let full = std::env::var("MEMRING_STRESS").is_ok_and(|mode| mode == "full");
@@ -52,14 +55,14 @@ impl Epoll {
     fn new(cq: &CompletionQueue, trigger: Trigger) -> Self {
         // SAFETY: epoll_create1 takes a number.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        assert!(fd >= 0, "epoll_create1: {}", std::io::Error::last_os_error());
+        assert!(fd >= 0, "epoll_create1: {}", Error::last_os_error());
         // SAFETY: the kernel has just made this descriptor for us.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
         let edge = if trigger == Trigger::Edge { libc::EPOLLET } else { 0 };
         let mut event = libc::epoll_event { events: (libc::EPOLLIN | edge).cast_unsigned(), u64: 7 };
         // SAFETY: both descriptors are open, and `event` lives during the call.
         let added = unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, cq.as_raw_fd(), &raw mut event) };
-        assert_eq!(added, 0, "epoll_ctl: {}", std::io::Error::last_os_error());
+        assert_eq!(added, 0, "epoll_ctl: {}", Error::last_os_error());
         Self(epoll)
     }
 
@@ -67,10 +70,15 @@ impl Epoll {
     fn wait(&self, limit: Duration) -> bool {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         let limit_ms = libc::c_int::try_from(limit.as_millis()).expect("minutes at most");
-        // SAFETY: `event` has room for the one event that is asked for.
-        let ready = unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, limit_ms) };
-        assert!(ready >= 0, "epoll_wait: {}", std::io::Error::last_os_error());
-        ready == 1
+        loop {
+            // SAFETY: `event` has room for the one event that is asked for.
+            let ready = unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, limit_ms) };
+            if ready >= 0 {
+                return ready == 1;
+            }
+            let error = Error::last_os_error();
+            assert_eq!(error.kind(), ErrorKind::Interrupted, "epoll_wait: {error}");
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -243,6 +251,11 @@ fn with_valve(builder: Builder, name: &str, drive: Drive, capabilities: Capabili
     (builder.mover(name, drive, make), handle)
 }
 
+fn this_thread() -> libc::pid_t {
+    // SAFETY: gettid reads a number.
+    unsafe { libc::gettid() }
+}
+
 /// A queue with one valve.
 struct Held {
     handle: Handle,
@@ -301,7 +314,7 @@ fn not_empty_while_the_caller_has_work() {
 }
 
 #[test]
-fn must_poll_what_cannot_signal() {
+fn must_poll_what_the_caller_holds() {
     let mut held = Held::new(QueuePair::builder(), Drive::Caller, NOPS);
     assert_eq!(held.cq.arm(), Arm::Armed, "nothing is under way");
     submit_nop(&mut held.sq, held.valve);
@@ -360,6 +373,11 @@ fn an_arm_survives_a_wait_in_vain() {
 /// caller drives, and that holds it.
 #[test]
 fn an_arm_survives_a_wait_that_was_rung_in_vain() {
+    // Until the submission has found the waiter asleep.
+    while !survives_being_rung_in_vain() {}
+}
+
+fn survives_being_rung_in_vain() -> bool {
     let builder = QueuePair::builder().spin(Duration::ZERO);
     let (builder, far) = with_valve(builder, "far", Drive::Threads(1), NOPS);
     let (builder, near) = with_valve(builder, "near", Drive::Caller, NOPS);
@@ -367,66 +385,146 @@ fn an_arm_survives_a_wait_that_was_rung_in_vain() {
     let movers = [pair.mover("far").expect("added"), pair.mover("near").expect("added")];
     let (mut sq, cq) = pair.split();
     submit_nop(&mut sq, movers[0]);
-    let ((go, gone), (done, submitted)) = (channel::<()>(), channel());
+    let (go, gone) = channel();
     thread::scope(|scope| {
         // Owned here, so that a failure lets go of everything, last first: the submitter, the valves, the queue.
         let (mut cq, far, _near, go) = (cq, far, near, go);
         let submitter = scope.spawn(move || {
-            while gone.recv().is_ok() {
+            if gone.recv().is_ok() {
                 submit_nop(&mut sq, movers[1]);
-                let _ = done.send(sq.stats().reaper_wakes);
             }
+            sq.stats().reaper_wakes > 0
         });
         let epoll = Epoll::new(&cq, Trigger::Edge);
-        loop {
-            while cq.arm() != Arm::Armed {
-                assert_eq!(cq.drain().count(), 0, "both valves are closed");
-            }
-            epoll.is_ready(); // An edge of the round before.
-            let wakes = cq.stats().reaper_wakes;
-            go.send(()).expect("the submitter lives");
-            assert_eq!(cq.wait(1, Some(Duration::from_millis(5))), Ok(0), "both valves are closed");
-            // Once the submission has found the waiter asleep, it is the case in question.
-            if submitted.recv().expect("the submitter lives") > wakes && !epoll.is_ready() {
-                break;
-            }
+        assert_eq!(cq.arm(), Arm::Armed);
+        go.send(()).expect("the submitter lives");
+        assert_eq!(cq.wait(1, Some(Duration::from_millis(5))), Ok(0), "both valves are closed");
+        if !submitter.join().expect("the submitter") || epoll.is_ready() {
+            return false; // It came too early or too late.
         }
         far.open();
         epoll.sleep();
         assert_eq!(cq.drain().count(), 1);
-        drop(go);
-        submitter.join().expect("the submitter");
-    });
+        true
+    })
 }
 
-/// A submission that comes just as a wait of an armed caller ends is an event, too.
-///
-/// The moment is short, so the two threads meet there again and again.
+/// A thread stopped wherever it is, by a signal whose handler spins: one at a time.
+struct Frozen<'a>(#[expect(dead_code, reason = "held until it goes on")] MutexGuard<'a, ()>);
+
+static FREEZER: Mutex<()> = Mutex::new(());
+static IS_FROZEN: AtomicBool = AtomicBool::new(false);
+
+/// Async-signal-safe: two atomics.
+extern "C" fn stand_still(_signal: libc::c_int) {
+    IS_FROZEN.store(true, Ordering::SeqCst);
+    while IS_FROZEN.load(Ordering::SeqCst) {
+        std::hint::spin_loop();
+    }
+}
+
+impl Frozen<'_> {
+    /// Returns when the thread stands.
+    fn new(thread: libc::pid_t) -> Self {
+        let alone = FREEZER.lock().unwrap_or_else(PoisonError::into_inner);
+        let handler = stand_still as extern "C" fn(libc::c_int);
+        // SAFETY: the handler is a function for the whole life of the process and async-signal-safe.
+        let before = unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+        assert_ne!(before, libc::SIG_ERR);
+        // SAFETY: tgkill takes numbers.
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) };
+        assert_eq!(sent, 0, "tgkill: {}", Error::last_os_error());
+        while !IS_FROZEN.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        Self(alone)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    /// The thread goes on.
+    fn drop(&mut self) {
+        IS_FROZEN.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Who submits while the reactor stands still: for each turn one nop, a random moment after the turn was given.
+struct Interrupter {
+    sq: SubmissionQueue,
+    mover: MoverId,
+    reactor: libc::pid_t,
+    longest: Duration,
+    random: Random,
+}
+
+impl Interrupter {
+    fn run(mut self, turn: &AtomicU64) {
+        for round in 1..=ROUNDS {
+            while turn.load(Ordering::Relaxed) < round {
+                assert!(!self.sq.is_closed(), "the reactor has failed");
+                thread::yield_now();
+            }
+            let (begin, delay) = (Instant::now(), self.longest.mul_f64(self.random.below(1000) as f64 / 1000.0));
+            while begin.elapsed() < delay {
+                std::hint::spin_loop();
+            }
+            let frozen = Frozen::new(self.reactor);
+            submit_nop(&mut self.sq, self.mover);
+            drop(frozen);
+        }
+    }
+}
+
+/// What comes at any moment of an arm is answered by it, or wakes: the arming thread is stopped at a random
+/// place, and meanwhile everything happens that it must not miss.
 #[test]
-fn a_submission_at_the_end_of_a_wait_is_not_missed() {
-    let (rounds, seed) = (completions() / 20, seed());
+fn what_comes_during_an_arm_is_not_missed() {
+    let seed = seed();
+    println!("MEMRING_SEED={seed}");
+    // A completion: the submitter executes it. Work for the caller: it does not.
+    for mover in [INLINE, WORKERS] {
+        let (sq, cq) = QueuePair::builder().workers(0).build().expect("a queue").split();
+        let longest = Duration::from_micros(5);
+        let interrupter = Interrupter { sq, mover, reactor: this_thread(), longest, random: Random::new(seed) };
+        let turn = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let mut cq = cq;
+            let submitter = scope.spawn(|| interrupter.run(&turn));
+            let epoll = Epoll::new(&cq, Trigger::Edge);
+            let mut reaped = 0;
+            while reaped < ROUNDS {
+                turn.store(reaped + 1, Ordering::Relaxed);
+                match cq.arm() {
+                    Arm::Armed => drop(epoll.sleep()),
+                    Arm::NotEmpty => {}
+                    Arm::MustPoll => panic!("nothing is held"),
+                }
+                reaped += cq.drain().count() as u64;
+            }
+            submitter.join().expect("the submitter");
+        });
+    }
+}
+
+/// The same for a wait of an armed caller: it takes the arm back, and renews it at its end.
+#[test]
+fn what_comes_during_a_wait_is_not_missed() {
+    let seed = seed();
     println!("MEMRING_SEED={seed}");
     let mut held = Held::new(QueuePair::builder().workers(0).spin(Duration::ZERO), Drive::Threads(1), NOPS);
     // Something must be outstanding, or a wait would not sleep.
     submit_nop(&mut held.sq, held.valve);
-    let Held { handle, mut sq, cq, .. } = held;
+    let Held { handle, sq, cq, .. } = held;
+    // Twice as long as such a wait takes: the kernel adds a slack of 50 us.
+    let longest = Duration::from_micros(150);
+    let interrupter = Interrupter { sq, mover: ROUTED, reactor: this_thread(), longest, random: Random::new(seed) };
     let turn = AtomicU64::new(0);
     thread::scope(|scope| {
         let (mut cq, _handle) = (cq, handle);
-        let submitter = scope.spawn(|| {
-            let mut random = Random::new(seed);
-            for round in 1..=rounds {
-                while turn.load(Ordering::Relaxed) < round {
-                    assert!(!sq.is_closed(), "the reactor has failed");
-                    thread::yield_now();
-                }
-                (0..random.below(20_000)).for_each(|_| std::hint::spin_loop());
-                submit_nop(&mut sq, ROUTED);
-            }
-        });
+        let submitter = scope.spawn(|| interrupter.run(&turn));
         let epoll = Epoll::new(&cq, Trigger::Edge);
         let mut reaped = 0;
-        while reaped < rounds {
+        while reaped < ROUNDS {
             if cq.arm() == Arm::Armed {
                 turn.store(reaped + 1, Ordering::Relaxed);
                 if cq.wait(1, Some(Duration::from_micros(20))) == Ok(0) {
