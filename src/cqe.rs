@@ -193,7 +193,41 @@ impl Cqe {
         Status(u16::from_le_bytes([low, high]))
     }
 
+    /// How many operations this completion stands for: more than 1 only if they asked for
+    /// [`COALESCE`](crate::SqeFlags::COALESCE).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Cqe, Status, WORKERS};
+    /// assert_eq!(Cqe::new(7, Status::SUCCESS, WORKERS).count(), 1);
+    /// ```
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        if self.flags() & COALESCED == 0 { 1 } else { self.value() }
+    }
+
+    /// The same completion, as one that stands for `count` operations.
+    #[must_use]
+    pub(crate) const fn standing_for(self, count: u32) -> Self {
+        let [user_data, word] = self.with_value(count).0;
+        Self([user_data, word | (COALESCED as u64) << 56])
+    }
+
+    /// The same completion for one operation more, if `other` can be told by it too.
+    #[must_use]
+    pub(crate) fn joined_by(self, other: Self) -> Option<Self> {
+        let like_other = other.standing_for(self.value());
+        (self == like_other && self.value() < u32::MAX).then(|| self.with_value(self.value() + 1))
+    }
+
     /// A number whose meaning depends on the operation and the status; 0 unless they say otherwise.
+    ///
+    /// | status | value |
+    /// |---|---|
+    /// | success of an entry with [`COALESCE`](crate::SqeFlags::COALESCE) | the [count](Cqe::count) |
+    /// | [`FAULT`](Status::FAULT) | the offset that could not be accessed, bytes, at most `u32::MAX` |
+    /// | [`IO`](Status::IO) | the errno |
     ///
     /// # Examples
     ///
@@ -255,5 +289,8 @@ impl fmt::Debug for Cqe {
             .finish()
     }
 }
+
+/// The flag of completions that may stand for several operations: their value is the count.
+const COALESCED: u8 = 1;
 
 const _: () = assert!(size_of::<Cqe>() == 16);

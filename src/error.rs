@@ -3,7 +3,8 @@
 use core::fmt;
 use std::io;
 
-use crate::sqe::{Refusal, Sqe};
+use crate::check::Refusal;
+use crate::sqe::Sqe;
 
 macro_rules! push_errors {
     ($($(#[$doc:meta])* $name:ident, $text:literal;)*) => {

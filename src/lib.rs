@@ -39,6 +39,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("memring needs Linux: futex, eventfd, pthread_atfork");
 
+mod check;
+mod course;
 pub mod cqe;
 mod error;
 mod memory;
@@ -49,4 +51,4 @@ pub mod queue;
 pub mod sqe;
 
 pub use cqe::{Cqe, Status};
-pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, WORKERS};
+pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, SqeFlags, WORKERS};

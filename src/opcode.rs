@@ -1,4 +1,4 @@
-//! What an entry can ask for: the opcodes and their options.
+//! What an entry can ask for: the opcodes, their options, and what holds between entries.
 
 /// What an entry does. Values are part of the entry's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +109,103 @@ impl OpFlags {
 }
 
 impl core::ops::BitOr for OpFlags {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// What holds between entries, and how an entry's end is told. For the queue, not for its mover.
+///
+/// | flag | setter | what it asks for |
+/// |---|---|---|
+/// | [`LINK`](SqeFlags::LINK) | [`Sqe::link`](crate::Sqe::link) | the next entry begins after this one succeeded |
+/// | [`HARD_LINK`](SqeFlags::HARD_LINK) | [`Sqe::hard_link`](crate::Sqe::hard_link) | ... after this one ended |
+/// | [`DRAIN`](SqeFlags::DRAIN) | [`Sqe::drain`](crate::Sqe::drain) | after all before it, and before all after it |
+/// | [`SKIP_SUCCESS`](SqeFlags::SKIP_SUCCESS) | [`Sqe::skip_success`](crate::Sqe::skip_success) | success is silent |
+/// | [`COALESCE`](SqeFlags::COALESCE) | [`Sqe::coalesce`](crate::Sqe::coalesce) | one completion for several |
+///
+/// # Examples
+///
+/// ```
+/// use memring::{Sqe, SqeFlags};
+/// let sqe = Sqe::nop().link().skip_success();
+/// assert_eq!(sqe.sqe_flags(), SqeFlags::LINK | SqeFlags::SKIP_SUCCESS);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SqeFlags(u8);
+
+impl SqeFlags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// The next entry of the same submit begins when this one has succeeded; if it fails, all the rest of the chain is
+    /// cancelled.
+    pub const LINK: Self = Self(1 << 0);
+    /// The next entry of the same submit begins when this one has ended, well or badly.
+    pub const HARD_LINK: Self = Self(1 << 1);
+    /// This entry (or its whole chain) begins when all that was submitted before it has ended, and what is submitted
+    /// after it begins when it has ended.
+    pub const DRAIN: Self = Self(1 << 2);
+    /// Success posts no completion; its credit returns by itself. A failure is always told.
+    pub const SKIP_SUCCESS: Self = Self(1 << 3);
+    /// Successes with equal user data that end one after the other share a completion:
+    /// [`Cqe::count`](crate::Cqe::count).
+    pub const COALESCE: Self = Self(1 << 4);
+
+    /// Every flag of this version.
+    pub(crate) const KNOWN: Self = Self(0b1_1111);
+    /// Those that say that the next entry waits for this one.
+    pub(crate) const ANY_LINK: Self = Self(Self::LINK.0 | Self::HARD_LINK.0);
+    /// Those that a submit must act upon.
+    pub(crate) const ORDER: Self = Self(Self::ANY_LINK.0 | Self::DRAIN.0);
+
+    /// The flags of these bits, known or not; a push refuses unknown ones.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::SqeFlags;
+    /// assert_eq!(SqeFlags::from_bits(1), SqeFlags::LINK);
+    /// ```
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, as they stand in word 0 of an entry.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(memring::SqeFlags::DRAIN.bits(), 4);
+    /// ```
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether every flag of `other` is set here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::SqeFlags;
+    /// assert!((SqeFlags::LINK | SqeFlags::DRAIN).contains(SqeFlags::DRAIN));
+    /// assert!(!SqeFlags::LINK.contains(SqeFlags::HARD_LINK));
+    /// ```
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any flag of `other` is set here.
+    #[inline]
+    pub(crate) const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl core::ops::BitOr for SqeFlags {
     type Output = Self;
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)

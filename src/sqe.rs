@@ -12,13 +12,13 @@
 //! | 3 | source address, or the set pattern |
 //! | 4 | length, bytes |
 //! | 5 | operand of operations to come |
-//! | 6 | internal |
+//! | 6 | internal, zero in a pushed entry: see `course.rs` |
 
 use core::fmt;
 
 use memring_ring::Words;
 
-pub use crate::opcode::{OpFlags, Opcode};
+pub use crate::opcode::{OpFlags, Opcode, SqeFlags};
 
 /// Which mover executes an entry.
 ///
@@ -79,9 +79,9 @@ impl fmt::Debug for MoverId {
     }
 }
 
-const DESTINATION: usize = 2;
-const SOURCE: usize = 3;
-const LENGTH: usize = 4;
+pub(crate) const DESTINATION: usize = 2;
+pub(crate) const SOURCE: usize = 3;
+pub(crate) const LENGTH: usize = 4;
 
 /// A submission entry. See the [module](self) for its layout.
 ///
@@ -107,7 +107,8 @@ impl Sqe {
         Self(words)
     }
 
-    const fn with(mut self, word: usize, value: u64) -> Self {
+    #[inline]
+    pub(crate) const fn with_word(mut self, word: usize, value: u64) -> Self {
         self.0[word] = value;
         self
     }
@@ -166,7 +167,10 @@ impl Sqe {
     #[must_use]
     pub fn memset(dst: *mut u8, value: u8, len: usize) -> Self {
         let pattern = u64::from(value) * 0x0101_0101_0101_0101;
-        Self::new(Opcode::Memset).with(DESTINATION, expose(dst)).with(SOURCE, pattern).with(LENGTH, len as u64)
+        Self::new(Opcode::Memset)
+            .with_word(DESTINATION, expose(dst))
+            .with_word(SOURCE, pattern)
+            .with_word(LENGTH, len as u64)
     }
 
     /// Writes the cache lines of `len` bytes at `dst` back to memory. The bytes do not change.
@@ -182,11 +186,13 @@ impl Sqe {
     /// ```
     #[must_use]
     pub fn flush(dst: *const u8, len: usize) -> Self {
-        Self::new(Opcode::Flush).with(DESTINATION, dst.expose_provenance() as u64).with(LENGTH, len as u64)
+        Self::new(Opcode::Flush).with_word(DESTINATION, dst.expose_provenance() as u64).with_word(LENGTH, len as u64)
     }
 
     fn regions(self, dst: *mut u8, src: *const u8, len: usize) -> Self {
-        self.with(DESTINATION, expose(dst)).with(SOURCE, src.expose_provenance() as u64).with(LENGTH, len as u64)
+        self.with_word(DESTINATION, expose(dst))
+            .with_word(SOURCE, src.expose_provenance() as u64)
+            .with_word(LENGTH, len as u64)
     }
 
     /// Sets the value that the completion carries back. Free for the caller's use; need not be unique.
@@ -198,7 +204,7 @@ impl Sqe {
     /// ```
     #[must_use]
     pub const fn user_data(self, user_data: u64) -> Self {
-        self.with(1, user_data)
+        self.with_word(1, user_data)
     }
 
     /// Sets the operation's options.
@@ -212,7 +218,113 @@ impl Sqe {
     #[must_use]
     pub const fn flags(self, flags: OpFlags) -> Self {
         let word = (self.0[0] & 0xffff_ffff) | ((flags.bits() as u64) << 32);
-        self.with(0, word)
+        self.with_word(0, word)
+    }
+
+    /// Sets these flags, beside those that are set: what the five setters below do one by one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, SqeFlags};
+    /// assert_eq!(Sqe::nop().with_flags(SqeFlags::DRAIN), Sqe::nop().drain());
+    /// ```
+    #[must_use]
+    pub const fn with_flags(self, flags: SqeFlags) -> Self {
+        self.with_word(0, self.0[0] | ((flags.bits() as u64) << 8))
+    }
+
+    /// The next entry pushed begins when this one has succeeded: [`SqeFlags::LINK`]. If this one fails, the rest of the
+    /// chain ends as [`CANCELLED`](crate::Status::CANCELLED).
+    ///
+    /// A chain ends with the first entry that is not linked to the next, and at the latest with its submit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let (src, mut middle, mut dst) = ([7_u8; 64], [0_u8; 64], [0_u8; 64]);
+    /// let (mut sq, mut cq) = QueuePair::builder().build()?.split();
+    /// let there = Sqe::memcpy(middle.as_mut_ptr(), src.as_ptr(), 64).link();
+    /// let onward = Sqe::memcpy(dst.as_mut_ptr(), middle.as_ptr(), 64);
+    /// // SAFETY: the arrays outlive `cq`; both entries use `middle`, one after the other.
+    /// unsafe { sq.push_batch(&[there, onward]) }?;
+    /// sq.submit();
+    /// cq.wait(2, None)?;
+    /// assert!(cq.drain().all(|cqe| cqe.status().is_success()));
+    /// assert_eq!(dst, [7; 64]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn link(self) -> Self {
+        self.with_flags(SqeFlags::LINK)
+    }
+
+    /// The next entry pushed begins when this one has ended, even if it failed: [`SqeFlags::HARD_LINK`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, SqeFlags};
+    /// assert_eq!(Sqe::nop().hard_link().sqe_flags(), SqeFlags::HARD_LINK);
+    /// ```
+    #[must_use]
+    pub const fn hard_link(self) -> Self {
+        self.with_flags(SqeFlags::HARD_LINK)
+    }
+
+    /// This entry begins when all that was submitted before it has ended, and what is submitted after it begins when it
+    /// has ended: [`SqeFlags::DRAIN`]. In a chain it holds for the chain as a whole.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, SqeFlags};
+    /// assert_eq!(Sqe::nop().drain().sqe_flags(), SqeFlags::DRAIN);
+    /// ```
+    #[must_use]
+    pub const fn drain(self) -> Self {
+        self.with_flags(SqeFlags::DRAIN)
+    }
+
+    /// Success posts no completion: [`SqeFlags::SKIP_SUCCESS`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let (mut sq, mut cq) = QueuePair::builder().workers(0).build()?.split();
+    /// // SAFETY: nops touch no memory.
+    /// unsafe { sq.push_batch(&[Sqe::nop().skip_success().link(), Sqe::nop().user_data(1)]) }?;
+    /// sq.submit();
+    /// cq.wait(1, None)?;
+    /// assert_eq!(cq.drain().map(|cqe| cqe.user_data()).collect::<Vec<_>>(), [1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn skip_success(self) -> Self {
+        self.with_flags(SqeFlags::SKIP_SUCCESS)
+    }
+
+    /// Successes with equal user data may share a completion: [`SqeFlags::COALESCE`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let (mut sq, mut cq) = QueuePair::builder().workers(0).build()?.split();
+    /// // SAFETY: nops touch no memory.
+    /// unsafe { sq.push_batch(&[Sqe::nop().coalesce().user_data(3); 100]) }?;
+    /// sq.submit();
+    /// let mut ended = 0;
+    /// while ended < 100 {
+    ///     ended += cq.drain().map(|cqe| cqe.count()).sum::<u32>();
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn coalesce(self) -> Self {
+        self.with_flags(SqeFlags::COALESCE)
     }
 
     /// Chooses the mover, instead of the route.
@@ -226,7 +338,7 @@ impl Sqe {
     #[must_use]
     pub const fn on(self, mover: MoverId) -> Self {
         let word = (self.0[0] & !(0xff << 16)) | ((mover.0 as u64) << 16);
-        self.with(0, word)
+        self.with_word(0, word)
     }
 
     /// The entry of these words, sensible or not: a push checks it.
@@ -297,6 +409,20 @@ impl Sqe {
     pub const fn op_flags(&self) -> OpFlags {
         let [.., a, b, c, d] = self.0[0].to_le_bytes();
         OpFlags::from_bits(u32::from_le_bytes([a, b, c, d]))
+    }
+
+    /// What holds between this entry and others, known or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, SqeFlags};
+    /// assert_eq!(Sqe::nop().sqe_flags(), SqeFlags::NONE);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub const fn sqe_flags(&self) -> SqeFlags {
+        SqeFlags::from_bits(self.0[0].to_le_bytes()[1])
     }
 
     /// The mover the entry asks for; [`ROUTED`] if it leaves that to the route.
@@ -377,89 +503,6 @@ impl Sqe {
     pub(crate) const fn head(&self) -> u64 {
         self.0[0]
     }
-
-    /// Whether word 3 is an address.
-    #[inline]
-    pub(crate) const fn has_source(&self) -> bool {
-        let [opcode, ..] = self.0[0].to_le_bytes();
-        opcode < 64 && HAS_SOURCE >> opcode & 1 != 0
-    }
-
-    /// Whether its regions are plainly sound: what [`check`](Sqe::check) would find without a doubt, in few
-    /// instructions.
-    ///
-    /// The opcode must be a known one, and the length at most `isize::MAX`.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        let [head, _, dst, src, len, operand, internal] = self.0;
-        let opcode = head & 0x1f;
-        // 1 to USER_SPACE - len: one comparison for null and beyond.
-        let beyond = USER_SPACE - len;
-        if operand | internal != 0 {
-            return false;
-        }
-        if len == 0 {
-            return true;
-        }
-        if dst.wrapping_sub(1) >= beyond {
-            return false;
-        }
-        if HAS_SOURCE >> opcode & 1 == 0 {
-            return true;
-        }
-        src.wrapping_sub(1) < beyond && (opcode != Opcode::Memcpy as u64 || dst.abs_diff(src) >= len)
-    }
-
-    /// Checks all that can be told from the entry alone, and says what is wrong with it. Zero lengths are not.
-    pub(crate) fn check(&self) -> Result<Opcode, Refusal> {
-        let [head, _, dst, src, len, operand, internal] = self.0;
-        let Some(opcode) = self.opcode() else { return Err(Refusal::UnknownOpcode) };
-        if (head & !KNOWN_HEAD) | operand | internal != 0 {
-            return Err(Refusal::UnknownFlags);
-        }
-        if len == 0 || opcode == Opcode::Nop {
-            return Ok(opcode);
-        }
-        let has_source = self.has_source();
-        if dst == 0 || (has_source && src == 0) {
-            return Err(Refusal::Null);
-        }
-        if wraps(dst, len) || (has_source && wraps(src, len)) {
-            return Err(Refusal::Wraps);
-        }
-        if opcode == Opcode::Memcpy && dst.abs_diff(src) < len {
-            return Err(Refusal::Overlap);
-        }
-        Ok(opcode)
-    }
-}
-
-/// No user's address lies beyond: Linux gives user space the lower half of 64-bit addresses.
-const USER_SPACE: u64 = if usize::BITS == 64 { 1 << 63 } else { 1 << 32 };
-
-/// The opcodes whose word 3 is an address, as a set of bits.
-const HAS_SOURCE: u64 = 1 << Opcode::Memcpy as u8 | 1 << Opcode::Memmove as u8;
-
-/// The bits of word 0 that this version knows: the opcode, the mover, and the known op flags.
-const KNOWN_HEAD: u64 = 0xff | (0xff << 16) | ((OpFlags::KNOWN.bits() as u64) << 32);
-
-/// Why an entry was refused, without the entry: the check's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Null,
-    Wraps,
-    Overlap,
-    UnknownOpcode,
-    UnknownFlags,
-    UnknownMover,
-    Unsupported,
-}
-
-/// Whether `len` bytes at `address` leave the address space, or the part of it that an allocation can fill.
-#[inline]
-fn wraps(address: u64, len: u64) -> bool {
-    let (end, overflow) = address.overflowing_add(len);
-    overflow | (len > isize::MAX as u64) | (end > usize::MAX as u64)
 }
 
 fn expose(pointer: *mut u8) -> u64 {
@@ -492,6 +535,7 @@ impl fmt::Debug for Sqe {
         };
         out.field("user_data", &self.data())
             .field("mover", &self.mover())
+            .field("sqe_flags", &self.sqe_flags().bits())
             .field("flags", &self.op_flags().bits())
             .field("dst", &format_args!("{:#x}", self.0[DESTINATION]))
             .field("src", &format_args!("{:#x}", self.0[SOURCE]))

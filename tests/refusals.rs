@@ -247,9 +247,10 @@ fn opcodes_of_other_versions() {
     queue.has_all_credits();
 }
 
-/// Each bit of the sqe flags, the reserved byte, the op flags beyond the known two, and words 5 and 6.
+/// Each bit of the sqe flags beyond the known five, the reserved byte, the op flags beyond the known two, and words 5
+/// and 6.
 fn unknown_bits() -> impl Iterator<Item = (usize, u64)> {
-    let head = (8..16).chain(24..32).chain(34..64).map(|bit| (0, 1 << bit));
+    let head = (13..16).chain(24..32).chain(34..64).map(|bit| (0, 1 << bit));
     head.chain((5..7).flat_map(|word| (0..64).map(move |bit| (word, 1 << bit))))
 }
 

@@ -67,7 +67,7 @@ impl Default for Blocking {
 impl Sleep for Blocking {
     fn sleep(&self, word: &Word, _timeout: Option<Duration>) {
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while word.is_blocked() {
+        while word.blocked().is_some() {
             guard = self.woken.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
     }

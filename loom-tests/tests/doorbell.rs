@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use loom_tests::Fault::{Ring, Step};
-use loom_tests::{ASLEEP, Blocking, Event, Model, Notes, is_faulty, play};
+use loom_tests::{ASLEEP, Blocking, Event, Model, Notes, Payload, RACE, is_faulty, play};
 use memring_ring::sync::Mutant;
-use memring_ring::{Consumer, Doorbell, Lane, Producer, Wake, completion};
+use memring_ring::{Consumer, Doorbell, Lane, Producer, Rung, Wake, completion};
 
 pub(crate) const MODELS: &[Model] = &[
     Model {
@@ -52,11 +52,34 @@ pub(crate) const MODELS: &[Model] = &[
         body: sleep_while_armed,
         catches: &[(Step(FORGETS), ASLEEP)],
     },
+    Model {
+        name: "doorbell::nothing_to_come",
+        bound: 3,
+        body: nothing_to_come,
+        catches: &[
+            (Step(NO_SECOND_LOOK), ASLEEP),
+            (Ring(Mutant::SleeperFence), ASLEEP),
+            (Ring(Mutant::RingerFence), ASLEEP),
+        ],
+    },
+    Model {
+        name: "doorbell::watcher",
+        bound: 4,
+        body: watcher,
+        catches: &[
+            (Ring(Mutant::WatcherFence), "acts once"),
+            (Ring(Mutant::RingerFence), "acts once"),
+            (Ring(Mutant::CompletionEnd), RACE),
+            (Ring(Mutant::CompletionSkip), RACE),
+            (Step(TARGET_FIRST), "acts once"),
+        ],
+    },
 ];
 
 const PROGRESS_FIRST: &str = "the progress is read before the fence";
 const NO_SECOND_LOOK: &str = "there is no second look";
 const ANNOUNCED_TWICE: &str = "the sleeper announces twice";
+const TARGET_FIRST: &str = "the watcher does not look again";
 const FORGETS: &str = "an armed announcement that was rung as a blocked one is forgotten";
 
 struct World {
@@ -67,6 +90,8 @@ struct World {
     blocking: Blocking,
     event: Event,
     wakes: Notes<Wake>,
+    payloads: [Payload; 2],
+    acted: Notes<()>,
 }
 
 impl World {
@@ -80,6 +105,8 @@ impl World {
             blocking: Blocking::new(),
             event: Event::new(),
             wakes: Notes::new(),
+            payloads: Default::default(),
+            acted: Notes::new(),
         }
     }
 
@@ -88,18 +115,31 @@ impl World {
         self.producer.push_batch(&[[1, 0]]);
         if is_faulty(PROGRESS_FIRST) {
             let pushed = self.producer.pushed_relaxed();
-            self.ring(|| pushed);
+            self.ring(|target| pushed >= target);
         } else {
-            self.ring(|| self.producer.pushed_relaxed());
+            self.ring(|target| self.producer.pushed_relaxed() >= target);
         }
     }
 
-    fn ring(&self, progress: impl FnOnce() -> u64) {
-        let wake = self.bell.ring_with(&self.blocking, progress);
+    fn ring(&self, is_reached: impl FnOnce(u64) -> bool) {
+        let Rung { wake, watcher } = self.bell.ring_with(
+            &self.blocking,
+            |_, target| is_reached(target),
+            |target| self.producer.ended() >= target,
+        );
+        if watcher {
+            self.act();
+        }
         if wake == Some(Wake::Armed) {
             self.event.signal();
         }
         wake.into_iter().for_each(|wake| self.wakes.add(wake));
+    }
+
+    /// What the watcher wants done when both operations have ended: it uses the memory of both.
+    fn act(&self) {
+        self.payloads.iter().for_each(|payload| payload.write(9));
+        self.acted.add(());
     }
 
     fn is_ready(&self, count: usize) -> bool {
@@ -157,7 +197,7 @@ fn new_target() {
 fn armed_against_submit() {
     let submit = |world: &World| {
         world.lane.push_batch(&[[1]]);
-        world.ring(|| u64::MAX);
+        world.ring(|_| true);
     };
     let drive = |world: &World| {
         while world.lane.pop(&mut [[0]], 1, |_| 1).0 == 0 {
@@ -214,4 +254,49 @@ fn sleep_while_armed() {
         }
     };
     play(World::new(), &[reap, World::complete, World::complete], |_| ());
+}
+
+/// Hunts an end that nobody notices although somebody watches for it, one that two notice, and one that is noticed
+/// before the memory is let go (P6d, P7).
+///
+/// Of two operations one ends with a completion and one without. Whoever makes the second end, or the watcher if it
+/// looks late, acts.
+fn watcher() {
+    let watch = |world: &World| {
+        world.bell.watch(2);
+        if !is_faulty(TARGET_FIRST) && world.producer.ended() == 2 && world.bell.unwatch() {
+            world.act();
+        }
+    };
+    let complete = |world: &World| {
+        world.payloads[0].write(1);
+        world.complete();
+    };
+    let skip = |world: &World| {
+        world.payloads[1].write(1);
+        world.producer.skip(1);
+        world.ring(|_| false);
+    };
+    play(World::new(), &[watch, complete, skip], |world| {
+        assert_eq!(world.acted.all().len(), 1, "somebody acts once");
+    });
+}
+
+/// Hunts a reaper that sleeps for a completion although nothing can come any more: both operations end without one
+/// (P6b).
+fn nothing_to_come() {
+    let reap = |world: &World| {
+        while world.producer.skipped() < 2 {
+            world.bell.announce(Wake::Blocked, 1);
+            if world.producer.skipped() < 2 || is_faulty(NO_SECOND_LOOK) {
+                world.bell.sleep(&world.blocking, None);
+            }
+            world.bell.retract();
+        }
+    };
+    let skip = |world: &World| {
+        world.producer.skip(1);
+        world.ring(|target| 2 - world.producer.skipped() < target);
+    };
+    play(World::new(), &[reap, skip, skip], |_| ());
 }

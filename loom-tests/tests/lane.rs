@@ -32,6 +32,18 @@ pub(crate) const MODELS: &[Model] = &[
         catches: &[(Ring(Mutant::LaneReserve), RACE)],
     },
     Model {
+        name: "lane::push_back",
+        bound: 3,
+        body: push_back,
+        catches: &[(Ring(Mutant::LaneClaim), "taken once"), (Ring(Mutant::LaneFree), RACE)],
+    },
+    Model {
+        name: "lane::push_back_and_reserve",
+        bound: 3,
+        body: push_back_and_reserve,
+        catches: &[(Ring(Mutant::LaneReserve), RACE)],
+    },
+    Model {
         name: "lane::never_empty",
         bound: 4,
         body: never_empty,
@@ -208,4 +220,51 @@ fn never_empty() {
     world.push(&[1, 2]);
     let pop = |world: &World| assert!(!world.pop(1).is_empty(), "a lane that never was is taken for empty");
     play(world, &[pop, World::pop_and_give_back, |world| world.push_credited(3)], |_| ());
+}
+
+impl World {
+    /// Pops an entry, and pushes it again if it is not the wanted one, with the credit that it holds.
+    fn withdraw(&self, wanted: u64) {
+        let mut into = [[0]];
+        if self.lane.pop(&mut into, 1, |_| 1).0 == 1 {
+            if into[0] == [wanted] {
+                self.taken.add(wanted);
+                self.credits.give_back(1);
+            } else {
+                self.lane.push_batch(&into);
+            }
+        }
+    }
+}
+
+/// Hunts an entry that a canceller and a driver both take, or that is lost on its way back into the lane (P4, P5).
+fn push_back() {
+    let world = World::new(2);
+    assert!(world.credits.take(2));
+    world.push(&[1, 2]);
+    let cancel = |world: &World| (0..2).for_each(|_| world.withdraw(2));
+    play(world, &[cancel, World::pop_and_give_back, |world| world.push_credited(3)], |world| {
+        world.pop(2);
+        let (mut taken, pushed) = (world.taken.all(), world.pushed.all());
+        taken.sort_unstable();
+        assert_eq!(taken, pushed, "each entry is taken once");
+    });
+}
+
+/// Hunts a slot that is written before its last reader is known to be gone, when what came between was pushed back
+/// (P4).
+///
+/// The entry holds one credit all the way, and has the lane's one slot twice. Who pushes next got a credit that brought
+/// nothing.
+fn push_back_and_reserve() {
+    let world = World::new(2);
+    assert!(world.credits.take(1));
+    world.push(&[1]);
+    let cancel = |world: &World| (0..2).for_each(|_| world.withdraw(9));
+    play(world, &[cancel, |world| world.push_credited(3)], |world| {
+        world.pop(2);
+        let (mut taken, pushed) = (world.taken.all(), world.pushed.all());
+        taken.sort_unstable();
+        assert_eq!(taken, pushed, "each entry is taken once");
+    });
 }

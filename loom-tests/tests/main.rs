@@ -14,9 +14,13 @@ mod gate;
 #[cfg(memring_loom)]
 mod lane;
 #[cfg(memring_loom)]
+mod order;
+#[cfg(memring_loom)]
 mod queue;
 #[cfg(memring_loom)]
 mod roster;
+#[cfg(memring_loom)]
+mod table;
 
 #[cfg(memring_loom)]
 fn main() -> std::process::ExitCode {
@@ -27,7 +31,9 @@ fn main() -> std::process::ExitCode {
         gate::MODELS,
         doorbell::MODELS,
         roster::MODELS,
+        table::MODELS,
         queue::MODELS,
+        order::MODELS,
     ])
 }
 

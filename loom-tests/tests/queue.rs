@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use loom_tests::Fault::{Ring, Step};
 use loom_tests::{ASLEEP, Blocking, Model, Notes, Payload, RACE, is_faulty, play};
 use memring_ring::sync::Mutant;
-use memring_ring::{Consumer, Credits, Doorbell, Gate, Lane, Producer, Roster, Wake, completion};
+use memring_ring::{Consumer, Credits, Doorbell, Gate, Lane, Passage, Producer, Roster, Wake, completion};
 
 pub(crate) const MODELS: &[Model] = &[
     Model {
@@ -133,6 +133,11 @@ impl World {
 
     fn complete(&self, id: u64) {
         self.completions.push_batch(&[[id, 0]]);
+    }
+
+    /// Wakes the reaper, if it sleeps and enough has come.
+    fn ring_reaper(&self) {
+        let _ = self.bell.ring_with(&self.blocking, |_, target| self.completions.pushed_relaxed() >= target, |_| false);
     }
 
     /// Claims one operation, if there is one, and executes it.
@@ -267,7 +272,7 @@ impl World {
         let mut executed = 0;
         while executed < operations && !self.service.is_closed() {
             if self.execute() {
-                self.bell.ring_with(&self.blocking, || self.completions.pushed_relaxed());
+                self.ring_reaper();
                 executed += 1;
                 continue;
             }
@@ -316,9 +321,9 @@ fn asleep_all_around() {
 fn submit_against_drop() {
     let submit = |world: &World| {
         for id in 0..2 {
-            if world.gate.pass(1) {
+            if world.gate.pass(1) == Passage::Passed {
                 world.publish(id);
-                world.bell.ring_with(&world.blocking, || u64::MAX);
+                let _ = world.bell.ring_with(&world.blocking, |_, _| true, |_| false);
             }
         }
     };
@@ -341,7 +346,7 @@ fn submit_against_drop() {
 /// P7, P6).
 fn drop_with_a_worker() {
     let submit = |world: &World| {
-        if world.gate.pass(1) {
+        if world.gate.pass(1) == Passage::Passed {
             world.publish(0);
             world.roster.ring_with(&world.blocking);
         }

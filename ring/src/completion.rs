@@ -15,8 +15,11 @@
 //! `head` is a plain field of the [`Consumer`]: producers never look at it, so four completions share a cache line
 //! that only flows one way. Slots begin as zero, which is the phase of no first-lap ticket.
 //!
+//! **Skip**: an operation that ends without a completion is counted, so that the end of all operations can be told.
+//!
 //! | word | written by | ordering and partner |
 //! |---|---|---|
+//! | `skipped` | producers, `fetch_add` | AcqRel; Acquire by who waits for the end (P7) |
 //! | `tail` | producers, `fetch_add` | AcqRel, as in a lane (P4); Acquire by who waits for the end (P7) |
 //! | `word` | the producer of the ticket | Release; partner: the consumer's Acquire load (P1) |
 //! | `user_data` | the producer of the ticket | Relaxed; ordered by `word` |
@@ -41,6 +44,7 @@ struct Slot {
 #[derive(Debug)]
 struct Ring {
     tail: CachePadded<AtomicU64>,
+    skipped: CachePadded<AtomicU64>,
     capacity: Capacity,
     slots: Box<[Slot]>,
 }
@@ -91,6 +95,7 @@ pub fn ring(slots: usize) -> (Producer, Consumer) {
     let slot = |_| Slot { user_data: AtomicU64::new(0), word: AtomicU64::new(0), shadow: Shadow::new() };
     let ring = Arc::new(Ring {
         tail: CachePadded::new(AtomicU64::new(0)),
+        skipped: CachePadded::new(AtomicU64::new(0)),
         capacity,
         slots: (0..capacity.get()).map(slot).collect(),
     });
@@ -139,6 +144,26 @@ impl Producer {
     #[must_use]
     pub fn pushed_relaxed(&self) -> u64 {
         self.0.tail.load(Ordering::Relaxed) // Ordering: the SeqCst fence of `Doorbell::ring` stands before it.
+    }
+
+    /// Counts `count` operations that end without a completion. Their credits are the caller's to give back, after
+    /// this.
+    pub fn skip(&self, count: u64) {
+        // Ordering: AcqRel, partner: the Acquire of `ended` (P7).
+        self.0.skipped.fetch_add(count, ordering(Mutant::CompletionSkip, Ordering::AcqRel));
+    }
+
+    /// How many operations have ended without a completion.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.0.skipped.load(Ordering::Acquire) // Ordering: Acquire, partner: the AcqRel of `skip` (P7).
+    }
+
+    /// How many operations have ended, with a completion or without. What was said of [`pushed`](Producer::pushed)
+    /// holds of all of them.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.pushed() + self.skipped()
     }
 }
 

@@ -16,13 +16,19 @@
 //! and a ringer leaves it asleep until the completions pushed so far reach it. The ringer must read that progress
 //! after its fence: the last two completers then agree that one of them saw both pushes (P6b).
 //!
+//! Beside its sleeper a doorbell can have a *watcher*: somebody who does not sleep, and wants whoever makes the
+//! progress reach a second target to act for him. It is the same handshake in another bit of the same word, so a ringer
+//! that finds neither has looked at one word (P6d).
+//!
 //! A [`Roster`] has up to 64 sleepers, the drivers of one lane: a bit mask says who sleeps, and a ringer wakes one of
 //! them by taking its bit. A driver that finds more than it takes rings for the next one.
 //!
 //! | word | states | written by |
 //! |---|---|---|
 //! | doorbell, roster member | AWAKE 0, BLOCKED 1 (in [`Sleep::sleep`]), ARMED 2 (in epoll, say) | swaps |
+//! | doorbell, bit 2 | WATCHED: somebody watches | fetch_or by the watcher, fetch_and by both sides |
 //! | `target` | the progress that is worth a wake | the sleeper, before its announcement |
+//! | `watched` | the progress that the watcher waits for | the watcher, before its announcement |
 //! | roster `mask` | bit i: member i is announced | fetch_or by member i, fetch_and by both sides |
 //!
 //! Every write is a read-modify-write: loom judges the handshake rightly then, and it costs no more than a store and a
@@ -46,6 +52,9 @@ pub enum Wake {
 const AWAKE: u32 = 0;
 const BLOCKED: u32 = 1;
 const ARMED: u32 = 2;
+/// How the sleeper of a word waits, without the bit of the watcher.
+const SLEEPER: u32 = BLOCKED | ARMED;
+const WATCHED: u32 = 4;
 
 impl Wake {
     fn to_word(self) -> u32 {
@@ -56,7 +65,7 @@ impl Wake {
     }
 
     fn from_word(word: u32) -> Option<Self> {
-        match word {
+        match word & SLEEPER {
             BLOCKED => Some(Self::Blocked),
             ARMED => Some(Self::Armed),
             _ => None,
@@ -69,13 +78,13 @@ impl Wake {
 pub struct Word(CachePadded<AtomicU32>);
 
 impl Word {
-    /// What the word holds while its owner is announced as [`Wake::Blocked`].
-    pub const BLOCKED: u32 = BLOCKED;
-
-    /// Whether the owner may still sleep: nobody has rung.
+    /// What the word holds while its owner may still sleep: nobody has rung. None: somebody has.
+    ///
+    /// A futex compares with this. It may change for the sake of others while the owner sleeps, which is no wake.
     #[must_use]
-    pub fn is_blocked(&self) -> bool {
-        self.0.load(Ordering::Acquire) == BLOCKED // Ordering: Acquire, partner: the ringer's swap.
+    pub fn blocked(&self) -> Option<u32> {
+        let word = self.0.load(Ordering::Acquire); // Ordering: Acquire, partner: the ringer's modification.
+        (word & SLEEPER == BLOCKED).then_some(word)
     }
 
     /// Where the word lies, for a futex.
@@ -84,38 +93,73 @@ impl Word {
         address(&self.0)
     }
 
-    /// Every write is this swap, by either side.
+    /// Every write of a roster's member is this swap, by either side.
     fn swap(&self, value: u32) -> u32 {
         self.0.swap(value, Ordering::AcqRel) // Ordering: AcqRel, partner: the other side's swap or load.
+    }
+
+    /// Sets the sleeper's state, and leaves the watcher's bit as it is; returns what the word held.
+    fn announce(&self, how: Wake) -> u32 {
+        let mut word = self.0.load(Ordering::Relaxed); // Ordering: the compare-and-swap decides.
+        loop {
+            let next = (word & !SLEEPER) | how.to_word();
+            // Ordering: AcqRel, partner: the ringer's modification or load.
+            match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return word,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes these bits away, and says whether one of them was there.
+    fn take(&self, bits: u32) -> u32 {
+        self.0.fetch_and(!bits, Ordering::AcqRel) & bits // Ordering: AcqRel, partner: the other side's announcement.
     }
 }
 
 /// How a thread sleeps on a word: the part of a futex that doorbells need.
 pub trait Sleep {
-    /// Blocks while `word` [is blocked](Word::is_blocked), until a [`wake`](Sleep::wake) or the timeout. May return
-    /// early.
+    /// Blocks while `word` [is blocked](Word::blocked), until a [`wake`](Sleep::wake) or the timeout. May return early.
     fn sleep(&self, word: &Word, timeout: Option<Duration>);
     /// Wakes the thread that sleeps on `word`, if one does.
     fn wake(&self, word: &Word);
 }
 
-/// The bell of one sleeper; see the [module](self).
+/// Whom a ring concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "who takes an announcement answers it"]
+pub struct Rung {
+    /// The sleeper, whose announcement was taken: it must be woken.
+    pub wake: Option<Wake>,
+    /// The watcher, whose announcement was taken: the ringer must act for him.
+    pub watcher: bool,
+}
+
+impl Rung {
+    const NOBODY: Self = Self { wake: None, watcher: false };
+}
+
+/// The bell of one sleeper, and of one watcher; see the [module](self).
 ///
 /// # Examples
 ///
 /// ```
 /// use memring_ring::{Doorbell, Wake};
 /// let bell = Doorbell::default();
-/// assert_eq!(bell.ring(|| 1), None, "nobody sleeps: nothing to do");
+/// let ring = |progress: u64| bell.ring(|_, target| progress >= target, |target| progress >= target);
+/// assert_eq!(ring(1).wake, None, "nobody sleeps: nothing to do");
 /// assert_eq!(bell.announce(Wake::Armed, 2), None);
-/// assert_eq!(bell.ring(|| 1), None, "not worth a wake yet");
-/// assert_eq!(bell.ring(|| 2), Some(Wake::Armed));
-/// assert_eq!(bell.ring(|| 3), None, "one wake for one announcement");
+/// assert_eq!(ring(1).wake, None, "not worth a wake yet");
+/// assert_eq!(ring(2).wake, Some(Wake::Armed));
+/// assert_eq!(ring(3).wake, None, "one wake for one announcement");
+/// bell.watch(4);
+/// assert!(!ring(3).watcher && ring(4).watcher && !ring(5).watcher);
 /// ```
 #[derive(Debug, Default)]
 pub struct Doorbell {
     word: Word,
     target: AtomicU64,
+    watched: AtomicU64,
 }
 
 impl Doorbell {
@@ -124,15 +168,30 @@ impl Doorbell {
     ///
     /// Returns the announcement that this one replaces, if one stood.
     pub fn announce(&self, how: Wake, target: u64) -> Option<Wake> {
-        self.target.store(target, Ordering::Relaxed); // Ordering: published by the swap.
-        let before = self.word.swap(how.to_word());
+        self.target.store(target, Ordering::Relaxed); // Ordering: published by the announcement.
+        let before = self.word.announce(how);
         fence_seq_cst(Mutant::SleeperFence); // Ordering: partner: the fence in `ring` (P6).
         Wake::from_word(before)
     }
 
     /// Takes the announcement back. False: a ringer has taken it, and its wake is on the way or already spent.
     pub fn retract(&self) -> bool {
-        self.word.swap(AWAKE) != AWAKE
+        self.word.take(SLEEPER) != AWAKE
+    }
+
+    /// Announces that somebody wants the progress to reach `target` noticed. He must look again, and take the
+    /// announcement [back](Doorbell::unwatch) if it is there already.
+    ///
+    /// One at a time watches: it is for the callers to see to that.
+    pub fn watch(&self, target: u64) {
+        self.watched.store(target, Ordering::Relaxed); // Ordering: published by the announcement.
+        self.word.0.fetch_or(WATCHED, Ordering::AcqRel); // Ordering: AcqRel, partner: the ringer's load.
+        fence_seq_cst(Mutant::WatcherFence); // Ordering: partner: the fence in `ring` (P6d).
+    }
+
+    /// Takes the watcher's announcement back. False: a ringer has taken it, and acts.
+    pub fn unwatch(&self) -> bool {
+        self.word.take(WATCHED) != 0
     }
 
     /// Sleeps until rung, or the timeout, or for no reason.
@@ -140,31 +199,45 @@ impl Doorbell {
         sleep.sleep(&self.word, timeout);
     }
 
-    /// Takes the announcement of a sleeper whose target `progress` has reached. Call it after publishing.
+    /// Takes the announcements of those whose target is reached: the two functions are given the target (and the
+    /// sleeper's how it sleeps), and say whether it is. Call it after publishing.
     ///
-    /// `progress` is read after the fence, and only if somebody sleeps.
+    /// They are asked after the fence, and only if somebody sleeps or watches.
     #[inline]
-    pub fn ring(&self, progress: impl FnOnce() -> u64) -> Option<Wake> {
-        fence_seq_cst(Mutant::RingerFence); // Ordering: partner: the fence in `announce` (P6).
-        // Ordering: Acquire, partner: the swap in `announce`, so that `target` belongs to it.
-        if self.word.0.load(Ordering::Acquire) == AWAKE {
-            return None;
+    pub fn ring(&self, sleeper: impl FnOnce(Wake, u64) -> bool, watcher: impl FnOnce(u64) -> bool) -> Rung {
+        fence_seq_cst(Mutant::RingerFence); // Ordering: partner: the fences in `announce` and `watch` (P6, P6d).
+        // Ordering: Acquire, partner: the announcements, so that each target belongs to its own.
+        let word = self.word.0.load(Ordering::Acquire);
+        if word == AWAKE {
+            return Rung::NOBODY;
         }
+        let mut rung = Rung::NOBODY;
         // Ordering: Relaxed; the load above has ordered it.
-        if progress() < self.target.load(Ordering::Relaxed) {
-            return None;
+        if let Some(how) = Wake::from_word(word)
+            && sleeper(how, self.target.load(Ordering::Relaxed))
+        {
+            rung.wake = Wake::from_word(self.word.take(SLEEPER));
         }
-        Wake::from_word(self.word.swap(AWAKE))
+        // Ordering: Relaxed; as above.
+        if word & WATCHED != 0 && watcher(self.watched.load(Ordering::Relaxed)) {
+            rung.watcher = self.word.take(WATCHED) != 0;
+        }
+        rung
     }
 
-    /// Rings, and wakes a sleeper that was blocked; an armed one is left to the caller.
+    /// Rings, and wakes a sleeper that was blocked; an armed one and the watcher are left to the caller.
     #[inline]
-    pub fn ring_with(&self, sleep: &impl Sleep, progress: impl FnOnce() -> u64) -> Option<Wake> {
-        let wake = self.ring(progress);
-        if wake == Some(Wake::Blocked) {
+    pub fn ring_with(
+        &self,
+        sleep: &impl Sleep,
+        sleeper: impl FnOnce(Wake, u64) -> bool,
+        watcher: impl FnOnce(u64) -> bool,
+    ) -> Rung {
+        let rung = self.ring(sleeper, watcher);
+        if rung.wake == Some(Wake::Blocked) {
             sleep.wake(&self.word);
         }
-        wake
+        rung
     }
 }
 

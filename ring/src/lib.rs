@@ -7,6 +7,8 @@
 //! | module | what it carries | producers, consumers |
 //! |---|---|---|
 //! | [`mpmc`] | submission entries to a mover: a [`Lane`] | many, many |
+//! | [`table`] | entries that wait for their turn | many, many |
+//! | [`split`] | operations done in parts | many, many |
 //! | [`completion`] | completions to the reaper | many, one |
 //! | [`credits`] | the right to have an operation under way | many, many |
 //! | [`gate`] | the intake that counts and closes | many, one |
@@ -14,7 +16,7 @@
 //! | [`counter`] | statistics | |
 //!
 //! `README.md` beside this crate gives each protocol's owners, states, orderings and proof sketch; the obligations
-//! named P1 to P8 there are the ones that the comments here refer to.
+//! named P1 to P10 there are the ones that the comments here refer to.
 
 #![no_std]
 
@@ -27,12 +29,16 @@ pub mod doorbell;
 pub mod gate;
 mod index;
 pub mod mpmc;
+pub mod split;
 pub mod sync;
+pub mod table;
 
 pub use completion::{Consumer, PHASE_BIT, Producer};
 pub use counter::Counter;
 pub use credits::Credits;
-pub use doorbell::{Doorbell, Roster, Sleep, Wake, Word};
-pub use gate::Gate;
+pub use doorbell::{Doorbell, Roster, Rung, Sleep, Wake, Word};
+pub use gate::{Gate, Passage};
 pub use index::Words;
 pub use mpmc::Lane;
+pub use split::Splits;
+pub use table::Table;

@@ -15,7 +15,8 @@
 //! `seq = ticket + 1`. It cannot fail because every entry holds a *credit* ([`Credits`](crate::Credits)) and the lane
 //! has a slot for every credit: if ticket `t` is handed out, ticket `t - capacity` was claimed, completed and reaped.
 //! Nothing that can block or panic stands between the reservation and the last publication, since a reserved slot
-//! hides all later ones.
+//! hides all later ones. Who has popped an entry may also push it again, or what is left of it, with the same credit:
+//! the pop came before, and freed a slot (P4).
 //!
 //! **Pop** (up to a cost): read `head`; count the published tickets from there in a tight loop (their cache misses
 //! overlap); copy their words out; claim them with one compare-and-swap of `head`. If it fails, someone else has them:
@@ -181,6 +182,18 @@ impl<const W: usize> Lane<W> {
             }
             head = now;
         }
+    }
+
+    /// How many entries were pushed since the beginning, or are being pushed.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.tail.load(Ordering::Relaxed) // Ordering: a count; an entry itself is acquired when it is popped.
+    }
+
+    /// How many were popped since the beginning.
+    #[must_use]
+    pub fn claimed(&self) -> u64 {
+        self.head.load(Ordering::Relaxed) // Ordering: a count.
     }
 
     /// Entries reserved and not yet claimed, as far as this thread can tell.

@@ -239,6 +239,22 @@ mutants! {
     RosterRingerFence,
     /// A member of a roster that was rung as it left does not see what for: it leaves the rest to nobody.
     RosterRetract,
+    /// An operation that ends without a completion is counted relaxed: whoever waits for the end may free its memory.
+    CompletionSkip,
+    /// The watcher of a doorbell does not fence between its announcement and its second look.
+    WatcherFence,
+    /// A table's entry is published relaxed: who marks it may judge it by the words of the one before.
+    TablePublish,
+    /// The same, from the other side: the state is loaded relaxed by who marks.
+    TableObserve,
+    /// A table's slot is had relaxed: it may be written while its last taker still reads.
+    TableReuse,
+    /// The list of a table's free slots keeps its tag: one that has changed and changed back passes for unchanged.
+    TableTag,
+    /// A table's slot keeps its generation: a mark may hit the entry that came after the one it judged.
+    TableGeneration,
+    /// The parts of a split operation are counted down relaxed: the last one does not know what the others did.
+    SplitCountDown,
     /// The gate is passed by a separate load and add: an entry slips in behind a close that has already counted.
     GatePass,
 }

@@ -15,6 +15,7 @@ enum Call {
     Ready(usize),
     Pop,
     PopSeen,
+    Skip(u64),
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -23,6 +24,7 @@ fn call() -> impl Strategy<Value = Call> {
         2 => (0..10_usize).prop_map(Call::Ready),
         3 => Just(Call::Pop),
         3 => Just(Call::PopSeen),
+        1 => (0..5_u64).prop_map(Call::Skip),
     ]
 }
 
@@ -32,7 +34,7 @@ proptest! {
         let (producer, mut consumer) = completion::ring(slots);
         let capacity = slots.next_power_of_two();
         let mut waiting = VecDeque::new();
-        let (mut pushed, mut popped, mut seen) = (0, 0, 0);
+        let (mut pushed, mut popped, mut seen, mut skipped) = (0, 0, 0, 0);
         for call in calls {
             match call {
                 Call::Push(words) => {
@@ -42,6 +44,10 @@ proptest! {
                     producer.push_batch(&completions);
                     pushed += completions.len() as u64;
                     waiting.extend(completions.iter().map(|&[n, word]| [n, word & !PHASE_BIT]));
+                }
+                Call::Skip(count) => {
+                    producer.skip(count);
+                    skipped += count;
                 }
                 Call::Ready(wanted) => {
                     seen = seen.max(wanted.min(waiting.len()));
@@ -61,6 +67,7 @@ proptest! {
                 }
             }
             prop_assert_eq!((consumer.seen(), consumer.popped()), (seen, popped));
+            prop_assert_eq!((producer.skipped(), producer.ended()), (skipped, pushed + skipped));
             prop_assert_eq!((producer.pushed(), producer.clone().pushed_relaxed()), (pushed, pushed));
         }
     }

@@ -2,7 +2,7 @@
 //! side.
 #![cfg(not(memring_loom))]
 
-use memring_ring::{Credits, Gate};
+use memring_ring::{Credits, Gate, Passage};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -24,20 +24,30 @@ proptest! {
         }
     }
 
-    /// A call with a count passes, one without closes.
     #[test]
-    fn the_gate_counts_until_it_closes(
-        calls in vec(prop_oneof![5 => (0..9_u64).prop_map(Some), 1 => Just(None)], 1..40),
-    ) {
+    fn the_gate_counts_until_it_closes(calls in vec(gate_call(), 1..40)) {
         let gate = Gate::default();
-        let (mut passed, mut closed) = (0, false);
+        let (mut passed, mut held, mut closed) = (0, false, false);
         for call in calls {
             match call {
-                Some(count) => {
-                    prop_assert_eq!(gate.pass(count), !closed);
+                GateCall::Pass(count) => {
+                    let expected = match (closed, held) {
+                        (true, _) => Passage::Closed,
+                        (false, true) => Passage::Held,
+                        (false, false) => Passage::Passed,
+                    };
+                    prop_assert_eq!(gate.pass(count), expected);
+                    passed += if expected == Passage::Passed { count } else { 0 };
+                }
+                GateCall::PassHeld(count) => {
+                    prop_assert_eq!(gate.pass_held(count), !closed);
                     passed += if closed { 0 } else { count };
                 }
-                None => {
+                GateCall::Hold(hold) => {
+                    if hold { gate.hold() } else { gate.release() }
+                    held = hold;
+                }
+                GateCall::Close => {
                     prop_assert_eq!(gate.close(), passed);
                     closed = true;
                 }
@@ -45,4 +55,21 @@ proptest! {
             prop_assert_eq!((gate.passed(), gate.is_closed()), (passed, closed));
         }
     }
+}
+
+#[derive(Clone, Debug)]
+enum GateCall {
+    Pass(u64),
+    PassHeld(u64),
+    Hold(bool),
+    Close,
+}
+
+fn gate_call() -> impl Strategy<Value = GateCall> {
+    prop_oneof![
+        5 => (0..9_u64).prop_map(GateCall::Pass),
+        3 => (0..9_u64).prop_map(GateCall::PassHeld),
+        3 => any::<bool>().prop_map(GateCall::Hold),
+        1 => Just(GateCall::Close),
+    ]
 }

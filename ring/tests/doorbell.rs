@@ -5,7 +5,7 @@
 use core::time::Duration;
 use std::cell::RefCell;
 
-use memring_ring::{Doorbell, Roster, Sleep, Wake, Word};
+use memring_ring::{Doorbell, Roster, Rung, Sleep, Wake, Word};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ impl Sleep for Bedside {
     }
 
     fn wake(&self, word: &Word) {
-        assert!(!word.is_blocked(), "the announcement is taken before the wake");
+        assert!(word.blocked().is_none(), "the announcement is taken before the wake");
         self.woken.borrow_mut().push(word.address());
     }
 }
@@ -42,6 +42,8 @@ fn how() -> impl Strategy<Value = Wake> {
 enum BellCall {
     Announce(Wake, u64),
     Retract,
+    Watch(u64),
+    Unwatch,
     Ring(u64),
     Sleep,
 }
@@ -50,6 +52,8 @@ fn bell_call() -> impl Strategy<Value = BellCall> {
     prop_oneof![
         (how(), 0..5_u64).prop_map(|(how, target)| BellCall::Announce(how, target)),
         Just(BellCall::Retract),
+        (0..5_u64).prop_map(BellCall::Watch),
+        Just(BellCall::Unwatch),
         (0..5_u64).prop_map(BellCall::Ring),
         Just(BellCall::Sleep),
     ]
@@ -82,6 +86,7 @@ proptest! {
     fn a_doorbell_answers_each_announcement_once(calls in vec(bell_call(), 1..60)) {
         let (bell, bedside) = (Doorbell::default(), Bedside::default());
         let mut standing = None;
+        let mut watched = None;
         let mut wakes = 0;
         for call in calls {
             match call {
@@ -90,9 +95,16 @@ proptest! {
                     prop_assert_eq!(before, standing.replace((how, target)).map(|(how, _)| how));
                 }
                 BellCall::Retract => prop_assert_eq!(bell.retract(), standing.take().is_some()),
+                BellCall::Watch(target) => {
+                    bell.watch(target);
+                    watched = Some(target);
+                }
+                BellCall::Unwatch => prop_assert_eq!(bell.unwatch(), watched.take().is_some()),
                 BellCall::Ring(progress) => {
                     let expected = standing.filter(|&(_, target)| progress >= target).map(|(how, _)| how);
-                    prop_assert_eq!(bell.ring_with(&bedside, || progress), expected);
+                    let watcher = watched.take_if(|target| progress >= *target).is_some();
+                    let rung = bell.ring_with(&bedside, |_, target| progress >= target, |target| progress >= target);
+                    prop_assert_eq!(rung, Rung { wake: expected, watcher });
                     if expected.is_some() {
                         standing = None;
                     }
@@ -143,7 +155,8 @@ proptest! {
 
 #[test]
 fn a_progress_that_nobody_waits_for_is_not_read() {
-    assert_eq!(Doorbell::default().ring(|| unreachable!("nobody is announced")), None);
+    let rung = Doorbell::default().ring(|_, _| unreachable!("nobody sleeps"), |_| unreachable!("nobody watches"));
+    assert_eq!(rung, Rung { wake: None, watcher: false });
 }
 
 #[test]

@@ -5,88 +5,43 @@ use std::sync::Arc;
 use memring_ring::Counter;
 
 use super::outlet::Outlet;
+use super::sequel::{Ended, Sequel, Telling};
 use crate::cqe::{Cqe, Status};
 use crate::sqe::{MoverId, Sqe};
 
-/// The books of one driver. The driver writes them; anyone may read them.
-#[derive(Debug)]
-pub(crate) struct Account {
-    pub(crate) mover: MoverId,
-    pub(crate) outlet: Arc<Outlet>,
-    quiescent_on_panic: bool,
-    claimed: Counter,
+/// What was done, for the statistics. One writer bumps; others add.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
     operations: Counter,
     bytes: Counter,
     batches: Counter,
-    abandoned: Counter,
-    /// Operations that ended otherwise than in a poll of this driver: their tokens were dropped, or completed by
-    /// another driver. Counted apart, since any thread may do that.
-    ended_elsewhere: Counter,
+    /// By threads that are not the writer.
+    operations_elsewhere: Counter,
     bytes_elsewhere: Counter,
 }
 
-impl Account {
-    pub(crate) fn new(mover: MoverId, outlet: Arc<Outlet>, quiescent_on_panic: bool) -> Self {
-        Self {
-            mover,
-            outlet,
-            quiescent_on_panic,
-            claimed: Counter::new(),
-            operations: Counter::new(),
-            bytes: Counter::new(),
-            batches: Counter::new(),
-            abandoned: Counter::new(),
-            ended_elsewhere: Counter::new(),
-            bytes_elsewhere: Counter::new(),
-        }
-    }
-
-    /// Counts operations that the driver took on.
+impl Tally {
+    /// Counts a batch of operations that ended, and the bytes of those that succeeded: for the one writer.
     #[inline]
-    pub(crate) fn claim(&self, operations: u64) {
-        self.claimed.bump(operations);
-    }
-
-    /// Counts a batch of completed operations, and the bytes of those that succeeded.
-    #[inline]
-    pub(crate) fn record(&self, operations: u64, bytes: u64) {
+    fn record(&self, operations: u64, bytes: u64) {
         self.operations.bump(operations);
         self.bytes.bump(bytes);
         self.batches.bump(1);
     }
 
-    /// A token was dropped instead of completed. Says so, unless a panic leaves open whether its memory is still in
-    /// use.
-    #[cold]
-    pub(super) fn token_dropped(&self, sqe: &Sqe) {
-        if self.quiescent_on_panic || !std::thread::panicking() {
-            self.end_elsewhere(Cqe::new(sqe.data(), Status::JOB_CORRUPTED, self.mover), 0);
-        }
+    /// Counts the bytes of a part: for the one writer.
+    pub(super) fn record_part(&self, bytes: u64) {
+        self.bytes.bump(bytes);
     }
 
-    /// A token was completed by another driver, perhaps of another queue: it ends where it was claimed.
-    #[cold]
-    pub(super) fn end_elsewhere(&self, cqe: Cqe, bytes: u64) {
-        self.ended_elsewhere.add(1);
+    /// Counts operations that ended, and bytes, from any thread.
+    pub(crate) fn add(&self, operations: u64, bytes: u64) {
+        self.operations_elsewhere.add(operations);
         self.bytes_elsewhere.add(bytes);
-        self.outlet.post(&[cqe]);
-    }
-
-    /// Operations that the mover holds: claimed, not ended, and not among those that still wait in its driver's chunk.
-    pub(crate) fn held(&self, waits: u64) -> u64 {
-        self.claimed.get() - self.operations() - self.abandoned.get() - waits
-    }
-
-    /// Gives up, for good, what its mover holds: all that was claimed and has not ended, but for what still `waits` in
-    /// the driver's chunk.
-    pub(crate) fn abandon_held(&self, waits: u64) {
-        let held = self.held(waits);
-        self.abandoned.bump(held);
-        self.outlet.abandon(held);
     }
 
     pub(crate) fn operations(&self) -> u64 {
-        self.operations.get() + self.ended_elsewhere.get()
+        self.operations.get() + self.operations_elsewhere.get()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -96,4 +51,120 @@ impl Account {
     pub(crate) fn batches(&self) -> u64 {
         self.batches.get()
     }
+}
+
+/// The books of one driver. The driver writes them; anyone may read them.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) mover: MoverId,
+    pub(crate) outlet: Arc<Outlet>,
+    pub(crate) sequel: Arc<dyn Sequel>,
+    pub(crate) tally: Tally,
+    quiescent_on_panic: bool,
+    /// Tokens that the driver took on, and those that have ended under it: an operation, or a part of one, each.
+    claimed: Counter,
+    ended: Counter,
+    abandoned: Counter,
+    /// Tokens that ended otherwise than in a poll of this driver: they were dropped, or completed by another driver.
+    /// Counted apart, since any thread may do that.
+    ended_elsewhere: Counter,
+}
+
+impl Account {
+    pub(crate) fn new(mover: MoverId, outlet: Arc<Outlet>, sequel: Arc<dyn Sequel>, quiescent_on_panic: bool) -> Self {
+        Self {
+            mover,
+            outlet,
+            sequel,
+            tally: Tally::default(),
+            quiescent_on_panic,
+            claimed: Counter::new(),
+            ended: Counter::new(),
+            abandoned: Counter::new(),
+            ended_elsewhere: Counter::new(),
+        }
+    }
+
+    /// Counts tokens that the driver took on.
+    #[inline]
+    pub(crate) fn claim(&self, tokens: u64) {
+        self.claimed.bump(tokens);
+    }
+
+    /// Counts tokens that ended, or were given back, under their own driver.
+    #[inline]
+    pub(crate) fn settle(&self, tokens: u64) {
+        self.ended.bump(tokens);
+    }
+
+    /// Counts a batch of tokens that ended under their own driver, the operations that ended with them, and the bytes
+    /// of those that succeeded.
+    #[inline]
+    pub(crate) fn record(&self, tokens: u64, operations: u64, bytes: u64) {
+        self.settle(tokens);
+        self.tally.record(operations, bytes);
+    }
+
+    /// Posts completions, and counts `silent` operations that end without one.
+    #[inline]
+    pub(crate) fn post(&self, cqes: &[Cqe], silent: u64) {
+        if self.outlet.post(cqes, silent) {
+            self.sequel.open_barrier();
+        }
+    }
+
+    /// A token was dropped instead of completed. Says so, unless a panic leaves open whether its memory is still in
+    /// use.
+    #[cold]
+    pub(super) fn token_dropped(&self, sqe: &Sqe) {
+        if self.quiescent_on_panic || !std::thread::panicking() {
+            self.end_elsewhere(*sqe, Status::JOB_CORRUPTED, 0);
+        }
+    }
+
+    /// A token was dropped, or completed by another driver, perhaps of another queue: it ends where it was claimed.
+    #[cold]
+    pub(super) fn end_elsewhere(&self, sqe: Sqe, status: Status, value: u32) {
+        self.ended_elsewhere.add(1);
+        self.tally.add(0, done(&sqe, status));
+        let Some(ended) = self.outlet.join(sqe, status, value) else { return };
+        self.end(ended);
+        if ended.sqe.next().is_some()
+            && let Some(next) = self.sequel.follow(ended, &mut |ended| self.end(ended))
+        {
+            self.sequel.send(next);
+        }
+    }
+
+    /// Tells an operation's end at once.
+    fn end(&self, ended: Ended) {
+        if ended.sqe.mover() == self.mover {
+            self.tally.add(1, 0);
+        } else {
+            self.sequel.tally(&ended.sqe).add(1, 0);
+        }
+        match ended.telling() {
+            Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
+            Telling::Silent => self.post(&[], 1),
+        }
+    }
+
+    /// Tokens that the mover holds: claimed, not ended, and not among those that still wait in its driver's chunk.
+    pub(crate) fn held(&self, waits: u64) -> u64 {
+        self.claimed.get() - self.ended.get() - self.ended_elsewhere.get() - self.abandoned.get() - waits
+    }
+
+    /// Gives up, for good, what its mover holds: all that was claimed and has not ended, but for what still `waits` in
+    /// the driver's chunk.
+    pub(crate) fn abandon_held(&self, waits: u64) {
+        let held = self.held(waits);
+        self.abandoned.bump(held);
+        self.outlet.abandon(held);
+    }
+}
+
+/// The bytes that count as done.
+#[inline]
+pub(super) fn done(sqe: &Sqe, status: Status) -> u64 {
+    if status.is_success() { sqe.len() } else { 0 }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::completions::Completions;
-use crate::cqe::{Cqe, Status};
+use crate::cqe::Status;
 use crate::sqe::Sqe;
 
 /// One operation, taken from a lane: to be completed exactly once, by
@@ -119,39 +119,29 @@ impl Token for Claimed<'_> {}
 impl Token for Kept {}
 
 pub(super) mod sealed {
-    use super::{Completions, Cqe, Status};
+    use super::{Completions, Status};
 
     pub trait Sealed {
-        /// Turns the token into its operation's completion, and the bytes that count as done.
-        ///
-        /// None if its driver is not the one that polls `here`: then it has ended where it was claimed.
-        fn end(self, status: Status, value: u32, here: &Completions<'_>) -> Option<(Cqe, u64)>;
+        /// Ends what the token stands for, where it was claimed.
+        fn end(self, status: Status, value: u32, here: &mut Completions<'_>);
     }
 }
 
 impl sealed::Sealed for Claimed<'_> {
     /// A claimed token lasts no longer than the poll it was claimed in, so it is always `here`.
     #[inline]
-    fn end(self, status: Status, value: u32, here: &Completions<'_>) -> Option<(Cqe, u64)> {
+    fn end(self, status: Status, value: u32, here: &mut Completions<'_>) {
         let claimed = ManuallyDrop::new(self);
-        Some(end(claimed.sqe, status, value, here.account))
+        here.end(claimed.sqe, status, value);
     }
 }
 
 impl sealed::Sealed for Kept {
-    fn end(mut self, status: Status, value: u32, here: &Completions<'_>) -> Option<(Cqe, u64)> {
-        let account = self.account.take()?;
-        let (cqe, bytes) = end(&self.sqe, status, value, &account);
-        if Arc::ptr_eq(&account, here.account) {
-            return Some((cqe, bytes));
+    fn end(mut self, status: Status, value: u32, here: &mut Completions<'_>) {
+        match self.account.take() {
+            Some(account) if Arc::ptr_eq(&account, here.account) => here.end(&self.sqe, status, value),
+            Some(account) => account.end_elsewhere(self.sqe, status, value),
+            None => {}
         }
-        account.end_elsewhere(cqe, bytes);
-        None
     }
-}
-
-#[inline]
-fn end(sqe: &Sqe, status: Status, value: u32, account: &Account) -> (Cqe, u64) {
-    let bytes = if status.is_success() { sqe.len() } else { 0 };
-    (Cqe::new(sqe.data(), status, account.mover).with_value(value), bytes)
 }

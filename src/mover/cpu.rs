@@ -7,6 +7,10 @@ use crate::cqe::Status;
 use crate::memory::{self, Stores};
 use crate::sqe::{OpFlags, Opcode, Sqe};
 
+/// Operations of twice this length and more are done in parts of about this length, bytes: long enough that a part
+/// costs nothing, short enough that what waits behind one does not wait long (about 25 us at 10 GB/s).
+const PART_BYTES: u64 = 256 << 10;
+
 /// Copies, moves, sets and writes back with the CPU that calls it.
 #[derive(Debug)]
 pub(crate) struct CpuMover;
@@ -16,7 +20,8 @@ impl CpuMover {
     pub(crate) fn capabilities() -> Capabilities {
         const ALWAYS: &[Opcode] = &[Opcode::Nop, Opcode::Memcpy, Opcode::Memmove, Opcode::Memset];
         let opcodes = if memory::can_flush() { &Opcode::ALL } else { ALWAYS };
-        Capabilities::new(opcodes).flags(OpFlags::NO_CACHE_HINT).claim_together(32).quiescent_on_panic()
+        let can = Capabilities::new(opcodes).flags(OpFlags::NO_CACHE_HINT).in_parts(PART_BYTES);
+        can.claim_together(32).quiescent_on_panic()
     }
 }
 

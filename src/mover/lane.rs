@@ -1,9 +1,21 @@
 //! The way in: a mover's lane, as one poll sees it.
+//!
+//! ```text
+//!   the ring ──refill──▶ chunk ──claim──▶ token        a long entry: ──cut──▶ token of a part
+//!                          ▲                                           └────▶ the rest, back into the ring
+//!   successors ────────────┘
+//! ```
+//!
+//! The next member of a chain whose last one ended under this driver does not pass through the ring again: the driver
+//! keeps it. A long entry is done part by part. The rest goes back into the ring *before* the part is done, so that
+//! other drivers share it, and behind all that waits there, so that none of them is held up by more than a part. Where
+//! the operation writes over its own source, the rest goes back *after* the part.
 
 use std::sync::Arc;
 
 use super::account::Account;
 use super::claimed::Claimed;
+use super::completions::{Completions, Gathered};
 use super::station::Station;
 use crate::sqe::Sqe;
 
@@ -11,6 +23,8 @@ use crate::sqe::Sqe;
 pub(super) const CHUNK_ENTRIES: usize = 32;
 /// Bytes after which a claim takes no further entry: a driver holds back little that another could do.
 const CHUNK_BYTES: u64 = 256 << 10;
+/// A budget makes no part shorter than this, bytes: the cutting would cost more than the copying.
+const LEAST_PART: u64 = 4096;
 
 /// Entries that a driver has taken from its lane and not handed to its mover yet.
 #[derive(Debug)]
@@ -18,13 +32,17 @@ pub(crate) struct Chunk {
     sqes: [Sqe; CHUNK_ENTRIES],
     next: usize,
     len: usize,
+    /// Whether some of them may be too long for the poll that claims them, and are not paid for yet.
+    is_unpaid: bool,
     /// Whether a claim of the last poll was refused: the lane was empty, or the budget spent.
     exhausted: bool,
+    /// What is left of an operation that may go on only when the part claimed last is done, or not at all.
+    rest: Option<Sqe>,
 }
 
 impl Chunk {
     pub(crate) fn new() -> Self {
-        Self { sqes: [Sqe::nop(); CHUNK_ENTRIES], next: 0, len: 0, exhausted: false }
+        Self { sqes: [Sqe::nop(); CHUNK_ENTRIES], next: 0, len: 0, is_unpaid: false, exhausted: false, rest: None }
     }
 
     #[inline]
@@ -41,6 +59,28 @@ impl Chunk {
     pub(crate) fn len(&self) -> usize {
         self.len - self.next
     }
+
+    /// An entry with this user data that has not begun: taken out, one at a time.
+    pub(crate) fn withdraw(&mut self, user_data: u64) -> Option<Sqe> {
+        let waiting = &mut self.sqes[self.next..self.len];
+        let at = waiting.iter().position(|sqe| sqe.data() == user_data && sqe.record().is_none())?;
+        waiting[at..].rotate_left(1);
+        self.len -= 1;
+        Some(self.sqes[self.len])
+    }
+
+    /// After a poll, the part before the rest is done: gives the rest back to the lane, or ends it if the operation is
+    /// lost. Whether others can go on with it.
+    pub(crate) fn settle_rest(&mut self, station: &Station, done: &mut Completions<'_>) -> bool {
+        let Some(rest) = self.rest.take() else { return false };
+        if done.account.outlet.is_lost(&rest) {
+            done.end_lost(rest);
+            return false;
+        }
+        done.account.settle(1);
+        station.push_batch(&[rest]);
+        true
+    }
 }
 
 /// How much one poll may claim.
@@ -48,17 +88,39 @@ impl Chunk {
 pub(crate) struct Budget {
     pub(crate) bytes: u64,
     pub(crate) operations: u64,
+    /// The bytes that a strict one began with. Of a strict one not even the last operation may go beyond the bytes: it
+    /// is cut, if its mover allows that.
+    strict: Option<u64>,
 }
 
 impl Budget {
     /// One chunk: what a driver thread claims before it looks around.
-    pub(crate) const CHUNK: Self = Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64 };
+    pub(crate) const CHUNK: Self = Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64, strict: None };
 
     /// Nothing but what the driver has taken already.
-    pub(crate) const NOTHING: Self = Self { bytes: 0, operations: 0 };
+    pub(crate) const NOTHING: Self = Self { bytes: 0, operations: 0, strict: None };
+
+    pub(crate) fn strict(bytes: u64, operations: u64) -> Self {
+        Self { bytes, operations, strict: Some(bytes) }
+    }
+
+    /// How many bytes of a longer entry may be done. None: not now.
+    fn room(self) -> Option<u64> {
+        match self.strict {
+            None => Some(u64::MAX),
+            Some(_) if self.bytes >= LEAST_PART => Some(self.bytes),
+            Some(all) => (self.bytes == all).then_some(LEAST_PART),
+        }
+    }
 
     pub(crate) fn is_spent(self) -> bool {
         self.bytes == 0 || self.operations == 0
+    }
+
+    /// Whether an entry of this length must not be claimed whole.
+    #[inline]
+    fn is_exceeded_by(self, len: u64) -> bool {
+        self.strict.is_some() && len > self.bytes
     }
 }
 
@@ -69,6 +131,8 @@ pub struct Lane<'a> {
     account: &'a Arc<Account>,
     chunk: &'a mut Chunk,
     budget: &'a mut Budget,
+    /// Longer entries are cut.
+    longest: u64,
 }
 
 impl<'a> Lane<'a> {
@@ -80,7 +144,18 @@ impl<'a> Lane<'a> {
         budget: &'a mut Budget,
     ) -> Self {
         chunk.exhausted = false;
-        Self { station, account, chunk, budget }
+        Self { station, account, chunk, budget, longest: station.capabilities.longest_whole() }
+    }
+
+    /// Takes on the successors that earlier polls have left to this driver, as far as there is room.
+    #[cold]
+    pub(crate) fn take_successors(&mut self, gathered: &mut Gathered) {
+        if !self.chunk.is_empty() {
+            return;
+        }
+        let taken = gathered.take_successors(&mut self.chunk.sqes);
+        (self.chunk.next, self.chunk.len, self.chunk.is_unpaid) = (0, taken, true);
+        self.account.claim(taken as u64);
     }
 
     /// Claims the next operation, if there is one and this poll may still take it.
@@ -90,9 +165,67 @@ impl<'a> Lane<'a> {
             self.chunk.exhausted = true;
             return None;
         }
+        if self.chunk.is_unpaid {
+            return self.claim_unpaid();
+        }
+        self.take_next()
+    }
+
+    /// Claims from a chunk that may have long entries, each at the budget's cost.
+    fn claim_unpaid(&mut self) -> Option<Claimed<'_>> {
+        let len = self.chunk.sqes[self.chunk.next].len();
+        if len > self.longest || self.budget.is_exceeded_by(len) {
+            return self.claim_long();
+        }
+        self.take_next_whole()
+    }
+
+    #[inline]
+    fn take_next(&mut self) -> Option<Claimed<'_>> {
         let sqe = self.chunk.sqes.get(self.chunk.next)?;
         self.chunk.next += 1;
         Some(Claimed::new(sqe, self.account))
+    }
+
+    fn take_next_whole(&mut self) -> Option<Claimed<'_>> {
+        self.budget.bytes = self.budget.bytes.saturating_sub(self.chunk.sqes[self.chunk.next].len());
+        self.take_next()
+    }
+
+    /// Claims a part of the next operation, which is longer than this poll may do; or all of it, if it has no parts.
+    #[cold]
+    fn claim_long(&mut self) -> Option<Claimed<'_>> {
+        let sqe = self.chunk.sqes[self.chunk.next];
+        let Some(part) = self.station.capabilities.part().filter(|_| sqe.has_parts()) else {
+            return self.take_next_whole();
+        };
+        let is_lost = self.account.outlet.is_lost(&sqe);
+        let room = self.budget.room().filter(|_| self.chunk.rest.is_none() || !(is_lost || sqe.is_sequential()));
+        let Some(room) = room else {
+            self.chunk.exhausted = true;
+            return None;
+        };
+        if is_lost {
+            // It goes no further: what is left of it ends when the mover has returned.
+            self.chunk.next += 1;
+            self.chunk.rest = Some(sqe);
+            return self.claim();
+        }
+        let part = part.min(room);
+        let cut = (part < sqe.len()).then(|| self.account.outlet.cut(sqe, part)).flatten();
+        let Some((part, rest)) = cut else {
+            return self.take_next_whole();
+        };
+        self.budget.bytes = self.budget.bytes.saturating_sub(part.len());
+        self.chunk.sqes[self.chunk.next] = part;
+        if sqe.is_sequential() {
+            self.account.claim(1);
+            self.chunk.rest = Some(rest);
+        } else {
+            self.station.push_batch(&[rest]);
+            self.station.wake_one();
+        }
+        self.take_next()
     }
 
     /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.
@@ -107,8 +240,10 @@ impl<'a> Lane<'a> {
         if taken == 0 {
             return false;
         }
-        (self.chunk.next, self.chunk.len) = (0, taken);
-        self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
+        // If all of them together are not too long, none is.
+        let is_unpaid = bytes > self.longest || self.budget.is_exceeded_by(bytes);
+        (self.chunk.next, self.chunk.len, self.chunk.is_unpaid) = (0, taken, is_unpaid);
+        self.budget.bytes = if is_unpaid { self.budget.bytes } else { self.budget.bytes.saturating_sub(bytes) };
         self.budget.operations -= taken as u64;
         self.account.claim(taken as u64);
         if !self.station.is_empty() {

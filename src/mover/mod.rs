@@ -10,12 +10,13 @@ mod completions;
 mod cpu;
 mod lane;
 mod outlet;
+mod sequel;
 mod station;
 
 use core::fmt;
 use std::time::Instant;
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, Tally};
 pub(crate) use broken::Broken;
 pub use claimed::{Claimed, Kept, Token};
 pub use completions::Completions;
@@ -24,10 +25,11 @@ pub(crate) use cpu::{CpuMover, execute};
 pub use lane::Lane;
 pub(crate) use lane::{Budget, Chunk};
 pub(crate) use outlet::Outlet;
+pub(crate) use sequel::{Ended, Sequel, Telling};
 pub use station::Bell;
 pub(crate) use station::Station;
 
-use crate::sqe::{OpFlags, Opcode};
+use crate::sqe::{OpFlags, Opcode, SqeFlags};
 
 /// The size of a chunk, as [`Capabilities::claim_together`] counts.
 const MOST_TOGETHER: u8 = 32;
@@ -53,6 +55,7 @@ pub struct Capabilities {
     signals: bool,
     quiescent_on_panic: bool,
     claims_together: u8,
+    part: u64,
 }
 
 impl Capabilities {
@@ -81,6 +84,7 @@ impl Capabilities {
             signals: false,
             quiescent_on_panic: false,
             claims_together: 1,
+            part: 0,
         }
     }
 
@@ -226,9 +230,26 @@ impl Capabilities {
         self.quiescent_on_panic
     }
 
-    /// The bits of an entry's word 0 that may be set: the opcode's low five, the mover, and the options it honours.
+    /// It does operations from twice this length on in parts of about this length, bytes, each within the poll that
+    /// claims it.
+    pub(crate) const fn in_parts(self, bytes: u64) -> Self {
+        Self { part: bytes, ..self }
+    }
+
+    /// The length of a part, if it does operations in parts.
+    pub(crate) const fn part(&self) -> Option<u64> {
+        if self.part == 0 { None } else { Some(self.part) }
+    }
+
+    /// The longest operation that it does in one piece.
+    pub(crate) const fn longest_whole(&self) -> u64 {
+        if self.part == 0 { u64::MAX } else { 2 * self.part - 1 }
+    }
+
+    /// The bits of an entry's word 0 that may be set: the opcode's low five, what holds between entries, the mover, and
+    /// the options it honours.
     pub(crate) const fn allowed_head(&self) -> u64 {
-        0x1f | (0xff << 16) | ((self.flags.bits() as u64) << 32)
+        0x1f | ((SqeFlags::KNOWN.bits() as u64) << 8) | (0xff << 16) | ((self.flags.bits() as u64) << 32)
     }
 
     /// Its opcodes, as a set of bits.
@@ -336,9 +357,10 @@ pub unsafe trait DataMover: Send {
         bell.sleep(deadline);
     }
 
-    /// Asks to give up a claimed operation with this user data, if that is possible; whether it was.
+    /// Asks to give up the claimed operations with this user data, if that is possible; whether one was.
     ///
-    /// A mover that does completes the operation as cancelled in a later poll.
+    /// A mover that does completes the operation as cancelled in a later poll. Called when
+    /// [`CompletionQueue::cancel`](crate::queue::CompletionQueue::cancel) is, between polls.
     fn cancel(&mut self, user_data: u64) -> bool {
         let _ = user_data;
         false

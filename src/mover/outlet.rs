@@ -1,16 +1,24 @@
-//! The way out of all movers of a queue: the completion ring and the reaper's bell.
+//! The way in and the way out of a queue: the credits and the gate that let operations in, the completion ring and the
+//! reaper's bell that let them out.
 
 use std::io;
 
-use memring_ring::{Counter, Doorbell, Producer, Wake};
+use memring_ring::{Counter, Credits, Doorbell, Gate, Producer, Splits, Wake};
 
-use crate::cqe::Cqe;
+use super::sequel::Ended;
+use crate::cqe::{Cqe, Status};
 use crate::os::{EventFd, Futex};
+use crate::sqe::Sqe;
 
-/// Where completions go, and who is woken by them.
+/// What lets operations in and out, and counts them.
 #[derive(Debug)]
 pub(crate) struct Outlet {
+    /// One for each entry: taken by a push, given back when the completion was reaped or skipped.
+    pub(crate) credits: Credits,
+    /// Where submissions are counted, until the reaper closes it.
+    pub(crate) intake: Gate,
     completions: Producer,
+    splits: Splits<{ Sqe::WORDS }>,
     bell: Doorbell,
     fd: EventFd,
     abandoned: Counter,
@@ -19,9 +27,12 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    pub(crate) fn new(completions: Producer) -> io::Result<Self> {
+    pub(crate) fn new(entries: usize, completions: Producer) -> io::Result<Self> {
         Ok(Self {
+            credits: Credits::new(entries as u64),
+            intake: Gate::default(),
             completions,
+            splits: Splits::new(entries),
             bell: Doorbell::default(),
             fd: EventFd::new()?,
             abandoned: Counter::new(),
@@ -30,25 +41,38 @@ impl Outlet {
         })
     }
 
-    /// Publishes completions, then wakes the reaper if it sleeps and they are what it waits for.
+    /// Publishes completions, and counts `silent` operations that end without one; then wakes the reaper if it sleeps
+    /// and that is what it waits for. Whether a barrier's time has come: the caller opens it then.
     #[inline]
-    pub(crate) fn post(&self, cqes: &[Cqe]) {
+    #[must_use]
+    pub(crate) fn post(&self, cqes: &[Cqe], silent: u64) -> bool {
         self.completions.push_batch(cqes);
-        self.ring(|| self.completions.pushed_relaxed());
+        if silent > 0 {
+            self.completions.skip(silent);
+            self.credits.give_back(silent);
+        }
+        self.ring(|how, target| {
+            // A reaper that blocks must also hear that what it waits for cannot come any more.
+            self.completions.pushed_relaxed() >= target || (how == Wake::Blocked && self.most_to_come() < target)
+        })
     }
 
     /// Wakes the reaper, if it sleeps, whatever it waits for: there is something for it to do.
     pub(crate) fn call_reaper(&self) {
-        self.ring(|| u64::MAX);
+        // What was published for the reaper to do has not ended, so no barrier's time has come by it.
+        let _ = self.ring(|_, _| true);
     }
 
     #[inline]
-    fn ring(&self, progress: impl FnOnce() -> u64) {
-        match self.bell.ring_with(&Futex, progress) {
+    fn ring(&self, is_worth_a_wake: impl FnOnce(Wake, u64) -> bool) -> bool {
+        let is_reached = |target| self.completions.ended() >= target;
+        let rung = self.bell.ring_with(&Futex, is_worth_a_wake, is_reached);
+        match rung.wake {
             None => {}
             Some(Wake::Blocked) => self.futex_wakes.add(1),
             Some(Wake::Armed) => self.signal(),
         }
+        rung.watcher
     }
 
     /// Makes the reaper's descriptor readable: the answer to an armed announcement that was taken.
@@ -64,9 +88,18 @@ impl Outlet {
         self.call_reaper();
     }
 
-    /// Operations that ended so far: their memory is not touched any more.
-    pub(crate) fn ended(&self) -> u64 {
-        self.completions.pushed()
+    /// Operations that were submitted and have not ended: the memory of all others is not touched any more.
+    pub(crate) fn in_flight(&self) -> u64 {
+        // The ends first: they never overtake what was submitted, so the difference cannot wrap.
+        let ended = self.completions.ended();
+        self.intake.passed() - ended
+    }
+
+    /// How many completions there can be in all of what was submitted so far: those that never complete, and those that
+    /// did without one, are not among them.
+    pub(crate) fn most_to_come(&self) -> u64 {
+        let without = self.completions.skipped() + self.abandoned.get();
+        self.intake.passed().saturating_sub(without)
     }
 
     pub(crate) fn abandoned(&self) -> u64 {
@@ -85,4 +118,52 @@ impl Outlet {
     pub(crate) fn wakes(&self) -> (u64, u64) {
         (self.futex_wakes.get(), self.eventfd_writes.get())
     }
+}
+
+/// Operations that are done in parts.
+impl Outlet {
+    /// Cuts a part of `bytes` off an entry that is longer: the part and the rest. None: there is no room to split it.
+    pub(crate) fn cut(&self, sqe: Sqe, bytes: u64) -> Option<(Sqe, Sqe)> {
+        let record = match sqe.record() {
+            Some(record) => record,
+            None => self.splits.begin(sqe, sqe.len())?,
+        };
+        Some(sqe.cut(record, bytes))
+    }
+
+    /// Whether a part of the same operation has failed already, so that no other need begin.
+    pub(crate) fn is_lost(&self, rest: &Sqe) -> bool {
+        rest.record().is_some_and(|record| self.splits.is_troubled(record))
+    }
+
+    /// Ends an entry. None: it was a part, and others are not done yet. Whatever it stored is fenced already.
+    pub(crate) fn join(&self, sqe: Sqe, status: Status, value: u32) -> Option<Ended> {
+        let Some(record) = sqe.record() else { return Some(Ended { sqe, status, value }) };
+        if !status.is_success() {
+            self.splits.blame(record, trouble(&sqe, status, value));
+        }
+        let (whole, worst) = self.splits.finish::<Sqe>(record, sqe.len())?;
+        Some(match worst {
+            None => Ended { sqe: whole, status: Status::SUCCESS, value: 0 },
+            Some(worst) => told(whole, worst),
+        })
+    }
+}
+
+/// Bits of a trouble that are the status; those above are the address in the destination.
+const STATUS_BITS: u32 = 8;
+
+/// What went wrong in a part and where, as one number: the least is the one at the lowest address.
+fn trouble(part: &Sqe, status: Status, value: u32) -> u64 {
+    let at = if status == Status::FAULT { u64::from(value).min(part.len()) } else { 0 };
+    let status = u64::from(status.to_u16().min(u16::from(u8::MAX)));
+    (part.dst().addr() as u64 + at) << STATUS_BITS | status
+}
+
+/// The end of an operation in one of whose parts this went wrong.
+fn told(whole: Sqe, trouble: u64) -> Ended {
+    let status = Status::from_u16((trouble & ((1 << STATUS_BITS) - 1)) as u16);
+    let offset = (trouble >> STATUS_BITS) - whole.dst().addr() as u64;
+    let value = if status == Status::FAULT { u32::try_from(offset).unwrap_or(u32::MAX) } else { 0 };
+    Ended { sqe: whole, status, value }
 }

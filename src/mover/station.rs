@@ -1,9 +1,10 @@
 //! A mover's place in a queue: its lane, its sleeping drivers, what it can do. Shared by submitters and drivers.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use memring_ring::{Counter, Credits, Lane, Roster, Wake};
@@ -18,11 +19,15 @@ pub(crate) struct Station {
     pub(crate) mover: MoverId,
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
+    /// Whether the reaper drives it, and no thread.
+    pub(crate) is_caller_driven: bool,
     pub(super) lane: Lane<{ Sqe::WORDS }>,
     roster: Roster,
     /// One for each driver thread; made when its mover first waits on it.
     fds: Box<[OnceLock<EventFd>]>,
     wakes: Counter,
+    /// Cancels that the driver threads have to pass on to their movers.
+    asked: Asked,
     /// One for each driver thread whose mover has not broken down.
     sound_drivers: Credits,
 }
@@ -33,10 +38,12 @@ impl Station {
             mover,
             name: name.to_owned(),
             capabilities,
+            is_caller_driven: threads == 0,
             lane: Lane::new(entries),
             roster: Roster::new(threads),
             fds: (0..threads).map(|_| OnceLock::new()).collect(),
             wakes: Counter::new(),
+            asked: Asked::new(entries),
             sound_drivers: Credits::new(threads as u64),
         }
     }
@@ -65,6 +72,59 @@ impl Station {
         true
     }
 
+    /// Takes out what has this user data and has not begun, and gives each to `end`; returns how many.
+    ///
+    /// Whether an entry has begun is decided as between two drivers, by who claims it. What was claimed here and is not
+    /// wanted goes back to the end of the lane, with the credit it holds. Entries of a submit that is under way in
+    /// another thread may be missed.
+    pub(crate) fn withdraw(&self, user_data: u64, mut end: impl FnMut(Sqe)) -> u64 {
+        const TOGETHER: usize = 32;
+        let (mut withdrawn, mut chunk) = (0, [Sqe::nop(); TOGETHER]);
+        let all = self.lane.reserved();
+        while self.lane.claimed() < all {
+            let (taken, _) = self.lane.pop(&mut chunk, u64::MAX, |_| 1);
+            if taken == 0 {
+                break;
+            }
+            let mut others = 0;
+            for at in 0..taken {
+                let sqe = chunk[at];
+                if sqe.data() == user_data && sqe.record().is_none() {
+                    withdrawn += 1;
+                    end(sqe);
+                } else {
+                    chunk[others] = sqe;
+                    others += 1;
+                }
+            }
+            self.push_batch(&chunk[..others]);
+        }
+        if !self.is_empty() {
+            self.wake_one();
+        }
+        withdrawn
+    }
+
+    /// Asks the movers of all driver threads to give up what has this user data.
+    pub(crate) fn ask_to_cancel(&self, user_data: u64) {
+        self.asked.add(user_data);
+        while self.wake_one() {}
+    }
+
+    /// What a driver that has heard `heard` cancels must pass on to its mover; counts them as heard.
+    #[inline]
+    pub(crate) fn asked_to_cancel(&self, heard: &mut u64, cancel: impl FnMut(u64)) {
+        if self.is_asked_more(*heard) {
+            self.asked.hear(heard, cancel);
+        }
+    }
+
+    /// Whether there were more cancels than these.
+    #[inline]
+    pub(crate) fn is_asked_more(&self, heard: u64) -> bool {
+        self.asked.count.get() != heard
+    }
+
     /// Announces that a driver thread is about to sleep. It must look for work again before it does.
     pub(crate) fn announce(&self, member: usize) -> Bell<'_> {
         self.roster.announce(member, Wake::Blocked);
@@ -87,6 +147,45 @@ impl Station {
     /// System calls made to wake a driver.
     pub(crate) fn wakes(&self) -> u64 {
         self.wakes.get()
+    }
+}
+
+/// The last cancels, for drivers to hear of when they come to it. To ask is not to get: what comes in faster than a
+/// driver listens is forgotten.
+#[derive(Debug)]
+struct Asked {
+    count: Counter,
+    last: Mutex<VecDeque<u64>>,
+}
+
+impl Asked {
+    fn new(most: usize) -> Self {
+        Self { count: Counter::new(), last: Mutex::new(VecDeque::with_capacity(most)) }
+    }
+
+    fn add(&self, user_data: u64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == last.capacity() {
+            last.pop_front();
+        }
+        last.push_back(user_data);
+        self.count.add(1);
+    }
+
+    #[cold]
+    fn hear(&self, heard: &mut u64, mut cancel: impl FnMut(u64)) {
+        loop {
+            let user_data = {
+                let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                let behind = self.count.get() - *heard;
+                let Ok(behind @ 1..) = usize::try_from(behind) else { return };
+                let behind = behind.min(last.len());
+                *heard = self.count.get() - behind as u64 + 1;
+                last[last.len() - behind]
+            };
+            // Not under the lock: it is a mover's code.
+            cancel(user_data);
+        }
     }
 }
 

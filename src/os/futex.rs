@@ -14,6 +14,7 @@ pub(crate) struct Futex;
 
 impl Sleep for Futex {
     fn sleep(&self, word: &Word, timeout: Option<Duration>) {
+        let Some(blocked) = word.blocked() else { return };
         let limit = timeout.map(|timeout| libc::timespec {
             tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: libc::c_long::from(timeout.subsec_nanos().cast_signed()),
@@ -23,7 +24,7 @@ impl Sleep for Futex {
         // SAFETY: the word is a live, aligned u32 for the whole call, since it is borrowed; `limit` is null or points
         // at a timespec that outlives the call. Every outcome (woken, timed out, EAGAIN, EINTR) is a legal return of
         // `sleep`.
-        unsafe { libc::syscall(libc::SYS_futex, word.address(), operation, Word::BLOCKED, limit) };
+        unsafe { libc::syscall(libc::SYS_futex, word.address(), operation, blocked, limit) };
     }
 
     fn wake(&self, word: &Word) {

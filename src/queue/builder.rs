@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use memring_ring::{Consumer, Credits, Gate, Roster, completion};
+use memring_ring::{Consumer, Gate, Roster, completion};
 
+use super::chain::Chains;
 use super::core::Core;
 use super::drive::Driver;
 use super::route::{MAX_USER_MOVERS, Route, mover_of};
 use super::stats::{self, Books};
 use super::{BuildError, CompletionQueue, QueuePair, SubmissionQueue};
-use crate::mover::{Account, CpuMover, DataMover, Outlet, Station};
+use crate::mover::{Account, Capabilities, CpuMover, DataMover, Outlet, Station};
 use crate::os::Birth;
+use crate::sqe::WORKERS;
 
 const ENTRIES: std::ops::RangeInclusive<usize> = 1..=65536;
 const DEFAULT_ENTRIES: usize = 1024;
@@ -99,12 +101,25 @@ pub(crate) struct Reaping {
 }
 
 /// The drivers of a queue, before their threads begin.
-#[derive(Default)]
 struct Crew {
+    outlet: Arc<Outlet>,
+    chains: Arc<Chains>,
     callers: Vec<Driver>,
     helper: Option<Driver>,
     /// With the thread's number within its mover, and its name.
     threads: Vec<(Driver, usize, String)>,
+    books: Vec<(stats::Driver, String, Arc<Account>)>,
+}
+
+impl Crew {
+    /// A driver with an account of its own.
+    fn driver(&mut self, who: stats::Driver, instance: Box<dyn DataMover>, station: &Arc<Station>) -> Driver {
+        let is_quiescent = station.capabilities.is_quiescent_on_panic();
+        let chains = Arc::clone(&self.chains);
+        let account = Arc::new(Account::new(station.mover, Arc::clone(&self.outlet), chains, is_quiescent));
+        self.books.push((who, station.name.clone(), Arc::clone(&account)));
+        Driver::new(instance, Arc::clone(station), account)
+    }
 }
 
 impl Builder {
@@ -152,15 +167,23 @@ impl Builder {
 
     /// How many bytes one `drain()` may move when the reaper drives. Default: 1 MiB.
     ///
-    /// At least one operation is executed if any waits, however long it is.
+    /// An operation that is longer than what is left of the budget is done in part, and goes on in the next `drain()`.
+    /// A part has at least 4096 bytes, even if the budget has less. An operation of a mover of your own is done whole.
     ///
     /// # Examples
     ///
     /// ```
-    /// use memring::queue::{BuildError, QueuePair};
-    /// let pair = QueuePair::builder().workers(0).poll_budget(256 << 10).build()?;
-    /// # drop(pair);
-    /// # Ok::<(), BuildError>(())
+    /// use memring::{Sqe, WORKERS, queue::QueuePair};
+    /// let mut buffer = vec![0_u8; 1 << 20];
+    /// let (mut sq, mut cq) = QueuePair::builder().workers(0).poll_budget(256 << 10).build()?.split();
+    /// // SAFETY: the buffer outlives `cq`, and nobody touches it until the completion was reaped.
+    /// unsafe { sq.push(Sqe::memset(buffer.as_mut_ptr(), 7, 1 << 20)) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.drain().count(), 0);
+    /// assert_eq!(cq.stats().mover(WORKERS).bytes, 256 << 10, "a part was done");
+    /// while cq.drain().count() == 0 {}
+    /// assert_eq!(buffer, vec![7; 1 << 20]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn poll_budget(self, bytes: usize) -> Self {
         Self { poll_budget: (bytes as u64).max(1), ..self }
@@ -225,12 +248,18 @@ impl Builder {
         self.movers.insert(0, Plan { name: "workers".to_owned(), drive, make: Box::new(|| Box::new(CpuMover)) });
 
         let (producer, consumer) = completion::ring(self.entries);
-        let outlet = Arc::new(Outlet::new(producer).map_err(BuildError::Os)?);
-        let mut accounts = Vec::new();
-        let mut crew = Crew::default();
-        let stations: Box<[_]> = (self.movers.iter().enumerate())
-            .map(|(lane, plan)| plan.man(lane, self.entries, &outlet, &mut crew, &mut accounts))
+        let outlet = Arc::new(Outlet::new(self.entries, producer).map_err(BuildError::Os)?);
+        let firsts: Vec<_> = self.movers.iter().map(|plan| (plan.make)()).collect();
+        let stations: Box<[_]> = (self.movers.iter().zip(&firsts).enumerate())
+            .map(|(lane, (plan, first))| plan.station(lane, self.entries, first.capabilities()))
             .collect();
+        let chains = Arc::new(Chains::new(self.entries, Arc::clone(&outlet), stations.clone()));
+        let mut crew =
+            Crew { outlet, chains, callers: Vec::new(), helper: None, threads: Vec::new(), books: Vec::new() };
+        for ((plan, first), station) in self.movers.iter().zip(firsts).zip(&stations) {
+            plan.man(first, station, &mut crew);
+        }
+        let Crew { outlet, chains, callers, helper, threads, books } = crew;
         let core = Arc::new(Core {
             entries: self.entries,
             route: Route::new(
@@ -238,18 +267,15 @@ impl Builder {
                 &CpuMover::capabilities(),
                 &stations.iter().map(|station| station.capabilities).collect::<Vec<_>>(),
             ),
-            credits: Credits::new(self.entries as u64),
-            intake: Gate::default(),
             service: Gate::default(),
             outlet,
+            chains,
             stations,
-            caller_driven: self.movers.iter().map(|plan| plan.drive == Drive::Caller).collect(),
-            books: Books::new(accounts),
+            books: Books::new(books),
             birth: Birth::now(),
         });
 
         let (poll_budget, spin) = (self.poll_budget, self.spin);
-        let Crew { callers, helper, threads } = crew;
         let mut reaping = Reaping { consumer, drivers: callers, helper, threads: Vec::new(), poll_budget, spin };
         let mut refused = None;
         for (driver, member, name) in threads {
@@ -292,40 +318,31 @@ impl Builder {
 }
 
 impl Plan {
-    /// Makes the mover's station and its drivers.
-    fn man(
-        &self,
-        lane: usize,
-        entries: usize,
-        outlet: &Arc<Outlet>,
-        crew: &mut Crew,
-        accounts: &mut Vec<(stats::Driver, String, Arc<Account>)>,
-    ) -> Arc<Station> {
-        let first = (self.make)();
-        let capabilities = first.capabilities();
-        let mover = mover_of(lane);
-        let station = Arc::new(Station::new(mover, &self.name, capabilities, entries, self.drive.threads()));
-        let mut driver = |who, instance| {
-            let account = Account::new(mover, Arc::clone(outlet), capabilities.is_quiescent_on_panic());
-            let account = Arc::new(account);
-            accounts.push((who, self.name.clone(), Arc::clone(&account)));
-            Driver::new(instance, Arc::clone(&station), account)
-        };
+    /// Makes the mover's station.
+    fn station(&self, lane: usize, entries: usize, capabilities: Capabilities) -> Arc<Station> {
+        Arc::new(Station::new(mover_of(lane), &self.name, capabilities, entries, self.drive.threads()))
+    }
+
+    /// Makes the drivers of a station, the first with this instance.
+    fn man(&self, first: Box<dyn DataMover>, station: &Arc<Station>, crew: &mut Crew) {
         match self.drive {
-            Drive::Caller => crew.callers.push(driver(stats::Driver::Caller, first)),
+            Drive::Caller => {
+                let driver = crew.driver(stats::Driver::Caller, first, station);
+                crew.callers.push(driver);
+            }
             Drive::Threads(threads) => {
                 let instances = std::iter::once(first).chain(std::iter::repeat_with(&self.make));
                 for (member, instance) in instances.take(threads).enumerate() {
                     let name = format!("memring-{}-{member}", self.name.replace('\0', "?"));
-                    crew.threads.push((driver(stats::Driver::Thread(member), instance), member, name));
+                    let driver = crew.driver(stats::Driver::Thread(member), instance, station);
+                    crew.threads.push((driver, member, name));
                 }
-                if lane == 0 {
+                if station.mover == WORKERS {
                     // The CPU mover's work can be done by anyone: a waiting reaper helps.
-                    crew.helper = Some(driver(stats::Driver::Caller, (self.make)()));
+                    crew.helper = Some(crew.driver(stats::Driver::Caller, (self.make)(), station));
                 }
             }
         }
-        station
     }
 }
 

@@ -62,7 +62,7 @@ struct Inner {
 impl CompletionQueue {
     pub(super) fn new(core: Arc<Core>, reaping: Reaping) -> Self {
         let Reaping { consumer, drivers, helper, threads, poll_budget, spin } = reaping;
-        let budget = Budget { bytes: poll_budget, operations: core.entries as u64 };
+        let budget = Budget::strict(poll_budget, core.entries as u64);
         let portion = (core.entries as u64 / 4).clamp(1, 64);
         let inner = Inner { core, consumer, owed: 0, portion, drivers, first_driver: 0, helper, threads, budget, spin };
         Self { inner: ManuallyDrop::new(inner) }
@@ -198,7 +198,7 @@ impl CompletionQueue {
     /// ```
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.inner.core.in_flight()
+        self.inner.core.outlet.in_flight()
     }
 
     /// Closes the intake and waits until nothing is in flight, or the timeout passes; returns how many still are.
@@ -229,7 +229,7 @@ impl CompletionQueue {
         if inner.core.birth.is_foreign() {
             return Err(WaitError::Forked);
         }
-        inner.core.intake.close();
+        inner.core.outlet.intake.close();
         inner.settle();
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -237,9 +237,44 @@ impl CompletionQueue {
             inner.wait(outstanding, deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
             // A mover that broke down meanwhile has made fewer outstanding: the rest is still waited for.
             if inner.outstanding() == outstanding {
-                return Ok(inner.core.in_flight());
+                return Ok(inner.core.outlet.in_flight());
             }
         }
+    }
+
+    /// Cancels the operations with this user data that have not begun, and returns how many: each of them completes, as
+    /// [`CANCELLED`](crate::Status::CANCELLED).
+    ///
+    /// What has begun runs to its end, a large copy of which a part was done too; a mover of your own is
+    /// [asked](crate::mover::DataMover::cancel) to give it up. Entries that wait for others (members of chains, and
+    /// what a barrier holds back) are cancelled as well, and their completions come when it would have been their turn.
+    /// Staged entries are not found, nor are those of a submit that is under way in another thread. It looks at all
+    /// that waits in the queue's lanes.
+    ///
+    /// What a thread of yours drives is counted if its mover could give it up; what a mover of yours does on threads is
+    /// not, since it answers later, by its completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, Status, queue::QueuePair};
+    /// let (mut sq, mut cq) = QueuePair::builder().workers(0).build()?.split();
+    /// // SAFETY: nops touch no memory.
+    /// unsafe { sq.push_batch(&[Sqe::nop().user_data(1), Sqe::nop().user_data(2)]) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.cancel(2), 1);
+    /// assert_eq!(cq.cancel(2), 0, "it is cancelled already");
+    /// for cqe in cq.drain() {
+    ///     assert_eq!(cqe.status(), if cqe.user_data() == 2 { Status::CANCELLED } else { Status::SUCCESS });
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&mut self, user_data: u64) -> usize {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() {
+            return 0;
+        }
+        usize::try_from(inner.cancel(user_data)).unwrap_or(usize::MAX)
     }
 
     /// What the queue has done so far.
@@ -264,7 +299,7 @@ impl Inner {
     #[inline]
     fn settle(&mut self) {
         if self.owed > 0 {
-            self.core.credits.give_back(std::mem::take(&mut self.owed));
+            self.core.outlet.credits.give_back(std::mem::take(&mut self.owed));
         }
     }
 
@@ -293,10 +328,27 @@ impl Inner {
         busy
     }
 
-    /// Operations that were submitted and not reaped, except those that never complete.
+    /// Looks in the order in which entries travel, so that none slips by: held, parked, in a lane, taken by a driver.
+    fn cancel(&mut self, user_data: u64) -> u64 {
+        let chains = &self.core.chains;
+        let mut cancelled = chains.cancel_held(user_data) + chains.cancel_parked(user_data);
+        for station in &self.core.stations {
+            cancelled += station.withdraw(user_data, |sqe| chains.cancel(sqe));
+        }
+        for driver in self.drivers.iter_mut().chain(&mut self.helper) {
+            cancelled += driver.cancel(user_data, |sqe| chains.cancel(sqe));
+        }
+        // The CPU mover has nothing to give up.
+        for station in self.core.stations.iter().skip(1).filter(|station| !station.is_caller_driven) {
+            station.ask_to_cancel(user_data);
+        }
+        cancelled
+    }
+
+    /// Operations that were submitted and not reaped, except those that never complete or did without a completion.
     fn outstanding(&self) -> usize {
-        let gone = self.consumer.popped() + self.core.outlet.abandoned();
-        usize::try_from(self.core.intake.passed().saturating_sub(gone)).unwrap_or(usize::MAX)
+        let gone = self.consumer.popped() + self.core.stuck();
+        usize::try_from(self.core.outlet.most_to_come().saturating_sub(gone)).unwrap_or(usize::MAX)
     }
 
     /// Whether a reaper should not sleep: completions, or work that no thread will do.
@@ -401,7 +453,7 @@ impl Drop for CompletionQueue {
         if inner.core.birth.is_foreign() {
             return;
         }
-        inner.core.intake.close();
+        inner.core.outlet.intake.close();
         loop {
             while inner.consumer.pop::<Cqe>().is_some() {}
             if inner.outstanding() == 0 {
@@ -409,8 +461,8 @@ impl Drop for CompletionQueue {
             }
             inner.wait(1, None);
         }
-        if inner.core.in_flight() > 0 {
-            abort_over_memory_in_use(inner.core.in_flight());
+        if inner.core.outlet.in_flight() > 0 {
+            abort_over_memory_in_use(inner.core.outlet.in_flight());
         }
         inner.dismiss();
         drop_inner(&mut self.inner);

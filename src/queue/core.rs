@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use memring_ring::{Credits, Gate};
+use memring_ring::Gate;
 
+use super::chain::Chains;
 use super::route::Route;
 use super::stats::{Books, Stats};
 use crate::mover::{Outlet, Station};
@@ -14,27 +15,21 @@ use crate::os::Birth;
 pub(crate) struct Core {
     pub(crate) entries: usize,
     pub(crate) route: Route,
-    /// One for each entry: taken by a push, given back when the completion was reaped.
-    pub(crate) credits: Credits,
-    /// Where submissions are counted, until the reaper closes it.
-    pub(crate) intake: Gate,
     /// Closed when the driver threads may end: nothing is in flight then.
     pub(crate) service: Gate,
     pub(crate) outlet: Arc<Outlet>,
+    pub(crate) chains: Arc<Chains>,
     /// The movers with lanes, by lane.
     pub(crate) stations: Box<[Arc<Station>]>,
-    /// Which of them the reaper drives, by lane.
-    pub(crate) caller_driven: Box<[bool]>,
     pub(crate) books: Books,
     pub(crate) birth: Birth,
 }
 
 impl Core {
-    /// Operations that were submitted and have not ended.
-    pub(crate) fn in_flight(&self) -> u64 {
-        // The ends first: they never overtake what was submitted, so the difference cannot wrap.
-        let ended = self.outlet.ended();
-        self.intake.passed().saturating_sub(ended)
+    /// Operations that nothing can end any more: they wait for one that was abandoned. While others may end, some of
+    /// those that wait for these are counted too.
+    pub(crate) fn stuck(&self) -> u64 {
+        if self.outlet.abandoned() == 0 { 0 } else { self.chains.parked() + self.chains.held() }
     }
 
     /// What was done so far, and by whom.
@@ -44,6 +39,6 @@ impl Core {
         if self.birth.is_foreign() {
             return Stats::default();
         }
-        self.books.read(&self.stations, &self.outlet)
+        self.books.read(&self.stations, &self.outlet, &self.chains)
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use crate::mover::{Account, Broken, Budget, Chunk, Completions, DataMover, Gathered, Lane, Progress, Station};
+use crate::sqe::Sqe;
 
 /// How often a driver looks again at a mover that has operations under way and does not wait for them by itself.
 pub(super) const WAITING_POLL: Duration = Duration::from_micros(100);
@@ -24,6 +25,8 @@ pub(crate) struct Driver {
     account: Arc<Account>,
     chunk: Chunk,
     gathered: Box<Gathered>,
+    /// Cancels that the mover was told of.
+    heard: u64,
     /// The mover has left entries where they are: it can take no more until something under way ends.
     full: bool,
     broken: bool,
@@ -32,25 +35,70 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(mover: Box<dyn DataMover>, station: Arc<Station>, account: Arc<Account>) -> Self {
         let (chunk, gathered) = (Chunk::new(), Box::new(Gathered::new()));
-        Self { mover, station, account, chunk, gathered, full: false, broken: false }
+        Self { mover, station, account, chunk, gathered, heard: 0, full: false, broken: false }
     }
 
     /// Lets the mover do at most what the budget allows, and posts its completions.
     #[inline]
     pub(crate) fn poll(&mut self, budget: &mut Budget) -> Progress {
         let mut lane = Lane::new(&self.station, &self.account, &mut self.chunk, budget);
+        if self.gathered.has_successors() {
+            lane.take_successors(&mut self.gathered);
+        }
         let mut done = Completions::new(&self.account, &mut self.gathered);
         let mover = &mut self.mover;
         let polled = catch_unwind(AssertUnwindSafe(|| mover.poll(&mut lane, &mut done)));
+        if self.chunk.settle_rest(&self.station, &mut done) {
+            self.station.wake_one();
+        }
         drop(done);
         let progress = polled.unwrap_or_else(|payload| self.break_down(payload));
         self.full = progress == Progress::Waiting && !self.chunk.is_exhausted() && self.is_waiting();
         progress
     }
 
-    /// Whether the lane holds something that this driver could take.
+    /// Whether there is something that this driver could take.
     pub(crate) fn has_work(&self) -> bool {
-        !self.full && (!self.chunk.is_empty() || !self.station.is_empty())
+        !self.full && (self.has_own_work() || !self.station.is_empty())
+    }
+
+    /// Whether it has taken entries on that no other driver can do.
+    fn has_own_work(&self) -> bool {
+        !self.chunk.is_empty() || self.gathered.has_successors()
+    }
+
+    /// Ends what has this user data and has not begun, of what this driver has taken, and asks the mover to give up
+    /// what has; returns how many.
+    pub(crate) fn cancel(&mut self, user_data: u64, mut end: impl FnMut(Sqe)) -> u64 {
+        let mut cancelled = 0;
+        while let Some(sqe) = self.chunk.withdraw(user_data) {
+            self.account.settle(1);
+            end(sqe);
+            cancelled += 1;
+        }
+        while let Some(sqe) = self.gathered.withdraw_successor(user_data) {
+            end(sqe);
+            cancelled += 1;
+        }
+        cancelled + u64::from(self.ask_mover_to_cancel(user_data))
+    }
+
+    fn ask_mover_to_cancel(&mut self, user_data: u64) -> bool {
+        let mover = &mut self.mover;
+        catch_unwind(AssertUnwindSafe(|| mover.cancel(user_data))).unwrap_or_else(|payload| {
+            self.break_down(payload);
+            false
+        })
+    }
+
+    /// Passes on to the mover what the reaper has asked to cancel.
+    #[inline]
+    fn hear_cancels(&mut self) {
+        if self.station.is_asked_more(self.heard) {
+            let (station, mut heard) = (Arc::clone(&self.station), self.heard);
+            station.asked_to_cancel(&mut heard, |user_data| _ = self.ask_mover_to_cancel(user_data));
+            self.heard = heard;
+        }
     }
 
     /// Whether claimed operations are under way.
@@ -82,6 +130,7 @@ impl Driver {
     pub(crate) fn run(mut self, member: usize, core: &Core, spin: Duration) {
         let mut was_broken = false;
         while !core.service.is_closed() {
+            self.hear_cancels();
             match self.poll(&mut Budget::CHUNK.clone()) {
                 Progress::Busy => {}
                 Progress::Waiting => self.sleep(member, core, self.look_again()),
@@ -100,7 +149,9 @@ impl Driver {
     /// Ends the work of a broken mover's driver, where others are left to go on.
     fn leave(mut self) {
         // What it took, nobody else will do.
-        self.poll(&mut Budget::NOTHING.clone());
+        while self.has_own_work() {
+            self.poll(&mut Budget::NOTHING.clone());
+        }
         if !self.station.is_empty() {
             self.station.wake_one();
         }
@@ -116,7 +167,7 @@ impl Driver {
         let begin = Instant::now();
         loop {
             for _ in 0..SPINS_PER_CLOCK {
-                if self.has_work() || core.service.is_closed() {
+                if self.has_work() || core.service.is_closed() || self.station.is_asked_more(self.heard) {
                     return true;
                 }
                 std::hint::spin_loop();
@@ -130,8 +181,9 @@ impl Driver {
     fn sleep(&mut self, member: usize, core: &Core, deadline: Option<Instant>) {
         let bell = if self.full { self.station.step_aside(member) } else { self.station.announce(member) };
         // The second look, between the announcement and the sleep: `has_work`, spelled out since the bell borrows.
-        let nothing_to_take = self.full || (self.chunk.is_empty() && self.station.is_empty());
-        if nothing_to_take && !core.service.is_closed() {
+        let own = !self.chunk.is_empty() || self.gathered.has_successors();
+        let nothing_to_take = self.full || (!own && self.station.is_empty());
+        if nothing_to_take && !core.service.is_closed() && !self.station.is_asked_more(self.heard) {
             let mover = &mut self.mover;
             let waited = catch_unwind(AssertUnwindSafe(|| mover.wait(&bell, deadline)));
             drop(bell);

@@ -8,7 +8,9 @@
 //! Who executes is a matter of the drive: the submitter (inline), threads, or the reaper itself when there are no
 //! threads.
 
+mod barrier;
 mod builder;
+mod chain;
 mod completion;
 mod core;
 mod drive;

@@ -1,6 +1,6 @@
 //! The stage of a submission queue: entries between their push and their submit.
 
-use crate::sqe::{MoverId, ROUTED, Sqe};
+use crate::sqe::{MoverId, ROUTED, Sqe, SqeFlags};
 
 /// Entries whose mover is chosen and whose credit is taken, in the order of their pushes.
 #[derive(Debug)]
@@ -9,11 +9,13 @@ pub(super) struct Stage {
     sqes: Vec<Sqe>,
     /// The mover of all of them; [`ROUTED`] if they have several.
     mover: MoverId,
+    /// Word 0 of all of them, together: which flags there are.
+    heads: u64,
 }
 
 impl Stage {
     pub(super) fn new(entries: usize) -> Self {
-        Self { sqes: Vec::with_capacity(entries), mover: ROUTED }
+        Self { sqes: Vec::with_capacity(entries), mover: ROUTED, heads: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -27,6 +29,7 @@ impl Stage {
         } else if self.mover != mover {
             self.mover = ROUTED;
         }
+        self.heads |= sqe.head();
         self.sqes.push(sqe.on(mover));
     }
 
@@ -38,12 +41,13 @@ impl Stage {
         mut choose: impl FnMut(&Sqe) -> Result<MoverId, E>,
     ) -> Result<(), E> {
         let before = self.sqes.len();
-        let mut common = self.mover;
+        let (mut common, mut heads) = (self.mover, self.heads);
         self.sqes.extend_from_slice(sqes);
         // The checks read the caller's slice: the stage's copy is still on its way to the cache.
         for (index, (sqe, staged)) in sqes.iter().zip(&mut self.sqes[before..]).enumerate() {
             match choose(sqe) {
                 Ok(mover) => {
+                    heads |= sqe.head();
                     if mover != sqe.mover() {
                         *staged = sqe.on(mover);
                     }
@@ -57,17 +61,56 @@ impl Stage {
                 }
             }
         }
-        self.mover = common;
+        (self.mover, self.heads) = (common, heads);
         Ok(())
     }
 
     /// Takes back what was staged after the first `len`.
     pub(super) fn truncate(&mut self, len: usize) {
         self.sqes.truncate(len);
+        self.heads = self.sqes.iter().fold(0, |heads, sqe| heads | sqe.head());
     }
 
     pub(super) fn clear(&mut self) {
         self.sqes.clear();
+        self.heads = 0;
+    }
+
+    /// Whether an entry has any of these flags.
+    #[inline]
+    pub(super) fn has(&self, flags: SqeFlags) -> bool {
+        self.heads & u64::from(flags.bits()) << 8 != 0
+    }
+
+    /// The entries, in order.
+    pub(super) fn sqes(&self) -> &[Sqe] {
+        &self.sqes
+    }
+
+    /// Leaves of each chain only its head, which names the second member by the key that `park` gives for it; that one
+    /// names the third, and so on. If one of them is a barrier, the head is.
+    pub(super) fn fold_chains(&mut self, mut park: impl FnMut(Sqe) -> u32) {
+        let (mut heads, mut at) = (0, 0);
+        while at < self.sqes.len() {
+            let linked = self.sqes[at..].iter().take_while(|sqe| sqe.is_linked()).count();
+            let last = (at + linked).min(self.sqes.len() - 1);
+            let chain = &self.sqes[at..=last];
+            let flags = chain.iter().fold(SqeFlags::NONE, |flags, sqe| flags | sqe.sqe_flags());
+            let head = match chain {
+                [single] => *single,
+                [head, members @ ..] => {
+                    let parked = members.iter().rev().fold(None, |next: Option<u32>, member| {
+                        Some(park(next.map_or(*member, |next| member.before(next))))
+                    });
+                    let head = parked.map_or(*head, |next| head.before(next)).leading(members.len() as u64);
+                    if flags.contains(SqeFlags::DRAIN) { head.drain() } else { head }
+                }
+                [] => break,
+            };
+            self.sqes[heads] = head;
+            (heads, at) = (heads + 1, last + 1);
+        }
+        self.sqes.truncate(heads);
     }
 
     /// The entries, in runs of one mover each.

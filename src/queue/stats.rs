@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::mover::{Account, Outlet, Station};
+use super::chain::Chains;
+use crate::mover::{Account, Outlet, Station, Tally};
 use crate::sqe::{INLINE, MoverId};
 
 /// Who called a mover's poll.
@@ -15,6 +16,9 @@ pub enum Driver {
     Caller,
     /// A thread of the queue's own, by number.
     Thread(usize),
+    /// Whoever ended what an operation waited for: of chains the inline members, and what was cancelled. It has a row
+    /// where there are such.
+    Chain,
 }
 
 /// The totals of one driver of one mover, since the queue was built.
@@ -134,31 +138,30 @@ impl Books {
     }
 
     /// An account for a new submission queue: it alone writes it, so counting costs no locked instruction.
-    pub(crate) fn open_submitter(&self, outlet: &Arc<Outlet>) -> Arc<Account> {
+    pub(crate) fn open_submitter(&self, outlet: &Arc<Outlet>, chains: &Arc<Chains>) -> Arc<Account> {
         let mut submitters = self.submitters.lock().unwrap_or_else(PoisonError::into_inner);
         // To be the only owner is to know all that earlier ones have written.
         if let Some(idle) = submitters.iter_mut().position(|account| Arc::get_mut(account).is_some()) {
             return Arc::clone(&submitters[idle]);
         }
-        let account = Arc::new(Account::new(INLINE, Arc::clone(outlet), true));
+        let account = Arc::new(submitter(outlet, chains));
         submitters.push(Arc::clone(&account));
         account
     }
 
     /// A snapshot of all counters.
-    pub(crate) fn read(&self, stations: &[Arc<Station>], outlet: &Outlet) -> Stats {
-        let read = |(driver, name, account): &(Driver, String, Arc<Account>)| DriverStats {
-            mover: account.mover,
-            name: name.clone(),
-            driver: *driver,
-            operations: account.operations(),
-            bytes: account.bytes(),
-            batches: account.batches(),
+    pub(crate) fn read(&self, stations: &[Arc<Station>], outlet: &Outlet, chains: &Chains) -> Stats {
+        let read = |(driver, name, account): &(Driver, String, Arc<Account>)| {
+            row(account.mover, name, *driver, &account.tally)
         };
+        let movers = stations.iter().map(|station| (station.mover, station.name.as_str()));
+        let chains = std::iter::once((INLINE, "inline")).chain(movers).zip(chains.tallies());
+        let chains = chains.map(|((mover, name), tally)| row(mover, name, Driver::Chain, tally));
+        let chains = chains.filter(|row| row.operations > 0);
         let wakes = |station: &Arc<Station>| (station.mover, station.wakes());
         let (reaper_wakes, eventfd_writes) = outlet.wakes();
         Stats {
-            drivers: std::iter::once(self.submitters()).chain(self.drivers.iter().map(read)).collect(),
+            drivers: std::iter::once(self.submitters()).chain(self.drivers.iter().map(read)).chain(chains).collect(),
             wakes: stations.iter().map(wakes).collect(),
             reaper_wakes,
             eventfd_writes,
@@ -169,10 +172,21 @@ impl Books {
         let (mover, name, driver) = (INLINE, "inline".to_owned(), Driver::Submitter);
         let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0 };
         for account in self.submitters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            total.operations = total.operations.saturating_add(account.operations());
-            total.bytes = total.bytes.saturating_add(account.bytes());
-            total.batches = total.batches.saturating_add(account.batches());
+            total.operations = total.operations.saturating_add(account.tally.operations());
+            total.bytes = total.bytes.saturating_add(account.tally.bytes());
+            total.batches = total.batches.saturating_add(account.tally.batches());
         }
         total
     }
+}
+
+/// An account for what a submitter executes inline.
+pub(super) fn submitter(outlet: &Arc<Outlet>, chains: &Arc<Chains>) -> Account {
+    let chains = Arc::clone(chains);
+    Account::new(INLINE, Arc::clone(outlet), chains, true)
+}
+
+fn row(mover: MoverId, name: &str, driver: Driver, tally: &Tally) -> DriverStats {
+    let (operations, bytes, batches) = (tally.operations(), tally.bytes(), tally.batches());
+    DriverStats { mover, name: name.to_owned(), driver, operations, bytes, batches }
 }

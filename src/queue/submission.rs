@@ -4,18 +4,18 @@
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
+use memring_ring::Passage;
+
 use super::PushError;
+use super::barrier::Admission;
 use super::core::Core;
 use super::route::lane_of;
 use super::stage::Stage;
-use super::stats::Stats;
-use crate::cqe::{Cqe, Status};
+use super::stats::{self, Stats};
+use crate::cqe::Cqe;
 use crate::memory::Stores;
-use crate::mover::{Account, execute};
-use crate::sqe::{INLINE, Sqe};
-
-/// Completions of inline operations that are posted together: what a driver's claim would hold.
-const INLINE_BATCH: usize = 32;
+use crate::mover::{Account, Completions, Gathered, execute};
+use crate::sqe::{INLINE, Sqe, SqeFlags};
 
 /// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
 ///
@@ -47,8 +47,8 @@ pub struct SubmissionQueue {
     concerned: Box<[bool]>,
     /// What this submitter executes inline.
     account: Arc<Account>,
-    /// Room for the completions of what goes inline, posted together.
-    completed: Box<[Cqe; INLINE_BATCH]>,
+    /// Room for the completions of what goes inline.
+    gathered: Box<Gathered>,
 }
 
 impl SubmissionQueue {
@@ -56,17 +56,11 @@ impl SubmissionQueue {
         let staged = Stage::new(core.entries);
         // In a forked child the books may be locked for ever; it will not execute anything.
         let account = match core.birth.is_foreign() {
-            true => Arc::new(Account::new(INLINE, Arc::clone(&core.outlet), true)),
-            false => core.books.open_submitter(&core.outlet),
+            true => Arc::new(stats::submitter(&core.outlet, &core.chains)),
+            false => core.books.open_submitter(&core.outlet, &core.chains),
         };
         let concerned = vec![false; core.stations.len()].into_boxed_slice();
-        Self {
-            core: ManuallyDrop::new(core),
-            staged,
-            concerned,
-            account,
-            completed: Box::new([Cqe::new(0, Status::SUCCESS, INLINE); INLINE_BATCH]),
-        }
+        Self { core: ManuallyDrop::new(core), staged, concerned, account, gathered: Box::new(Gathered::new()) }
     }
 
     /// Checks and stages one entry, and takes a credit for it. It begins at the next
@@ -105,7 +99,7 @@ impl SubmissionQueue {
     pub unsafe fn push(&mut self, sqe: Sqe) -> Result<(), PushError> {
         self.is_open(&sqe)?;
         let mover = self.core.route.resolve(&sqe).map_err(|refusal| PushError::refused(refusal, sqe))?;
-        if !self.core.credits.take(1) {
+        if !self.core.outlet.credits.take(1) {
             return Err(PushError::Full(sqe));
         }
         self.staged.push(&sqe, mover);
@@ -153,7 +147,7 @@ impl SubmissionQueue {
             return sqes.iter().try_for_each(|sqe| choose(sqe).map(drop)).and(Err(PushError::Full(first)));
         }
         self.staged.extend(sqes, choose)?;
-        if !self.core.credits.take(sqes.len() as u64) {
+        if !self.core.outlet.credits.take(sqes.len() as u64) {
             self.staged.truncate(before);
             return Err(PushError::Full(first));
         }
@@ -166,7 +160,7 @@ impl SubmissionQueue {
         if self.core.birth.is_foreign() {
             return Err(PushError::Forked(*sqe));
         }
-        if self.core.intake.is_closed() {
+        if self.core.outlet.intake.is_closed() {
             return Err(PushError::Closed(*sqe));
         }
         Ok(())
@@ -192,14 +186,52 @@ impl SubmissionQueue {
             self.staged.clear();
             return 0;
         }
-        if !self.core.intake.pass(count as u64) {
+        let is_in = if self.staged.has(SqeFlags::ORDER) {
+            self.submit_in_order(count as u64)
+        } else {
+            match self.core.outlet.intake.pass(count as u64) {
+                Passage::Passed => {
+                    self.dispatch();
+                    true
+                }
+                Passage::Held => self.submit_in_order(count as u64),
+                Passage::Closed => false,
+            }
+        };
+        if !is_in {
             self.discard();
             return 0;
         }
-        self.publish();
-        self.execute_inline();
         self.staged.clear();
         count
+    }
+
+    /// Submits what has chains or barriers in it, or comes to a barrier; whether the queue is open.
+    #[cold]
+    fn submit_in_order(&mut self, count: u64) -> bool {
+        loop {
+            if !self.staged.has(SqeFlags::DRAIN) {
+                match self.core.outlet.intake.pass(count) {
+                    Passage::Passed => {
+                        self.core.chains.park(&mut self.staged);
+                        self.dispatch();
+                        return true;
+                    }
+                    Passage::Closed => return false,
+                    Passage::Held => {}
+                }
+            }
+            match self.core.chains.admit(&mut self.staged) {
+                Admission::Admitted => return true,
+                Admission::Closed => return false,
+                Admission::NotHeld => {}
+            }
+        }
+    }
+
+    fn dispatch(&mut self) {
+        self.publish();
+        self.execute_inline();
     }
 
     /// How many entries are staged.
@@ -233,7 +265,7 @@ impl SubmissionQueue {
     /// ```
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.core.in_flight()
+        self.core.outlet.in_flight()
     }
 
     /// Whether the completion queue is gone or shut down.
@@ -250,7 +282,7 @@ impl SubmissionQueue {
     /// ```
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.core.intake.is_closed()
+        self.core.outlet.intake.is_closed()
     }
 
     /// What the queue has done so far.
@@ -271,7 +303,7 @@ impl SubmissionQueue {
 
     /// Forgets what is staged, and gives its credits back.
     fn discard(&mut self) {
-        self.core.credits.give_back(self.staged.len() as u64);
+        self.core.outlet.credits.give_back(self.staged.len() as u64);
         self.staged.clear();
     }
 
@@ -286,7 +318,7 @@ impl SubmissionQueue {
         }
         for (lane, concerned) in self.concerned.iter_mut().enumerate().filter(|(_, concerned)| **concerned) {
             *concerned = false;
-            if core.caller_driven[lane] {
+            if core.stations[lane].is_caller_driven {
                 core.outlet.call_reaper();
             } else {
                 core.stations[lane].wake_one();
@@ -296,20 +328,30 @@ impl SubmissionQueue {
 
     /// Executes, on this thread, each run of entries that go inline.
     fn execute_inline(&mut self) {
-        let account = &self.account;
-        let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE);
-        for part in inline.flat_map(|(_, run)| run.chunks(INLINE_BATCH)) {
-            let (mut bytes, mut stores) = (0, Stores::Plain);
-            for (cqe, sqe) in self.completed.iter_mut().zip(part) {
+        let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE).map(|(_, run)| run);
+        if self.staged.has(SqeFlags::KNOWN) {
+            let mut done = Completions::new(&self.account, &mut self.gathered);
+            for sqe in inline.flatten() {
                 // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
+                let (status, stores) = unsafe { execute(sqe) };
+                done.complete_inline(stores, sqe, status);
+            }
+            return;
+        }
+        // Without flags, an entry's end is a completion and nothing else.
+        for part in inline.flat_map(|run| run.chunks(Gathered::ROOM)) {
+            let (mut bytes, mut stores) = (0, Stores::Plain);
+            let cqes = &mut self.gathered.room()[..part.len()];
+            for (cqe, sqe) in cqes.iter_mut().zip(part) {
+                // SAFETY: as above.
                 let (status, stored) = unsafe { execute(sqe) };
                 stores = stores.and(stored);
                 bytes = sqe.len().saturating_add(bytes);
                 *cqe = Cqe::new(sqe.data(), status, INLINE);
             }
             stores.fence();
-            account.record(part.len() as u64, bytes);
-            account.outlet.post(&self.completed[..part.len()]);
+            self.account.record(part.len() as u64, part.len() as u64, bytes);
+            self.account.post(cqes, 0);
         }
     }
 }

@@ -1,0 +1,138 @@
+//! Chains: entries that begin when another has ended.
+//!
+//! ```text
+//!   submit:   A link B link C, D      ->  lane: A, D        parked: B, C      A names B, B names C
+//!   A ends:   under whoever drove it  ->  takes B out of the table, and does it next or sends it to its lane
+//! ```
+//!
+//! Only the head of a chain is dispatched. Its members wait in a table, each under a key that the one before it
+//! carries, so a chain crosses movers without anyone who watches over it: the driver that ends a member goes on with
+//! the next, by itself if it is its own mover's. A failure cancels what is left, unless the link is a hard one. Each
+//! member holds its credit until its own end, so there is a place in the table for each.
+#![expect(unsafe_code, reason = "executes inline entries of chains, whose submitters vouched for their memory")]
+
+use std::sync::{Arc, Mutex};
+
+use memring_ring::Table;
+
+use super::barrier::Hold;
+use super::route::lane_of;
+use super::stage::Stage;
+use crate::cqe::Cqe;
+use crate::mover::{Ended, Outlet, Sequel, Station, Tally, Telling, execute};
+use crate::sqe::{INLINE, Sqe};
+
+/// What waits for something else to end: members of chains, and what a barrier holds back.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    pub(super) outlet: Arc<Outlet>,
+    stations: Box<[Arc<Station>]>,
+    parked: Table<{ Sqe::WORDS }>,
+    pub(super) hold: Mutex<Hold>,
+    /// What ends here: INLINE's, then those of the lanes.
+    tallies: Box<[Tally]>,
+}
+
+impl Chains {
+    pub(crate) fn new(entries: usize, outlet: Arc<Outlet>, stations: Box<[Arc<Station>]>) -> Self {
+        let tallies = (0..=stations.len()).map(|_| Tally::default()).collect();
+        Self { outlet, stations, parked: Table::new(entries), hold: Mutex::new(Hold::new(entries)), tallies }
+    }
+
+    /// Parks the members of the stage's chains, and leaves their heads in it.
+    pub(super) fn park(&self, stage: &mut Stage) {
+        stage.fold_chains(|member| self.parked.put(member).expect("a place for each credit"));
+    }
+
+    /// Marks what is parked under this user data: it will be cancelled when its turn comes. Returns how many.
+    pub(super) fn cancel_parked(&self, user_data: u64) -> u64 {
+        self.parked.mark(|sqe: &Sqe| sqe.data() == user_data)
+    }
+
+    /// Ends an entry that was withdrawn from its lane, as cancelled.
+    pub(super) fn cancel(&self, sqe: Sqe) {
+        self.send(sqe.cancelled());
+    }
+
+    /// How many members wait for the ones before them.
+    pub(super) fn parked(&self) -> u64 {
+        self.parked.held()
+    }
+
+    /// The tallies of what ended here, by mover: INLINE's, then those of the lanes.
+    pub(super) fn tallies(&self) -> &[Tally] {
+        &self.tallies
+    }
+
+    /// Executes an entry on this thread.
+    fn execute(&self, sqe: Sqe) -> Ended {
+        // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
+        let (status, stores) = unsafe { execute(&sqe) };
+        stores.fence();
+        if status.is_success() {
+            self.tally(&sqe).add(0, sqe.len());
+        }
+        Ended { sqe, status, value: 0 }
+    }
+
+    /// Tells the end of an operation at once.
+    fn tell(&self, ended: Ended) {
+        self.tally(&ended.sqe).add(1, 0);
+        match ended.telling() {
+            Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
+            Telling::Silent => self.post(&[], 1),
+        }
+    }
+
+    fn post(&self, cqes: &[Cqe], silent: u64) {
+        if self.outlet.post(cqes, silent) {
+            self.open_barrier();
+        }
+    }
+}
+
+impl Sequel for Chains {
+    fn follow(&self, ended: Ended, report: &mut dyn FnMut(Ended)) -> Option<Sqe> {
+        let (mut last, mut is_cut_off) = (ended, false);
+        while let Some(key) = last.sqe.next() {
+            let (next, is_cancelled) = self.parked.take::<Sqe>(key);
+            is_cut_off |= !last.status.is_success() && last.sqe.cuts_off_on_failure();
+            last = if is_cut_off || is_cancelled {
+                Ended::cancelled(next)
+            } else if next.mover() == INLINE {
+                self.execute(next)
+            } else {
+                return Some(next);
+            };
+            report(last);
+        }
+        None
+    }
+
+    fn send(&self, sqe: Sqe) {
+        let mut next = Some(sqe);
+        while let Some(sqe) = next {
+            let ended = match lane_of(sqe.mover()) {
+                _ if sqe.is_cancelled() => Ended::cancelled(sqe),
+                None => self.execute(sqe),
+                Some(lane) => {
+                    let station = &self.stations[lane];
+                    station.push_batch(&[sqe]);
+                    return if station.is_caller_driven { self.outlet.call_reaper() } else { _ = station.wake_one() };
+                }
+            };
+            self.tell(ended);
+            next = self.follow(ended, &mut |ended| self.tell(ended));
+        }
+    }
+
+    fn open_barrier(&self) {
+        while let Some(sqe) = self.next_let_in() {
+            self.send(sqe);
+        }
+    }
+
+    fn tally(&self, sqe: &Sqe) -> &Tally {
+        &self.tallies[lane_of(sqe.mover()).map_or(0, |lane| lane + 1)]
+    }
+}
