@@ -26,6 +26,9 @@ macro_rules! push_errors {
         #[non_exhaustive]
         pub enum PushError {
             $($(#[$doc])* $name(Sqe),)*
+            /// It uses memory that another entry uses, staged or under way, with nothing that orders the two: the
+            /// refused entry, and the other. Only with the feature `check-overlap`.
+            InUse(Sqe, Sqe),
         }
 
         impl PushError {
@@ -39,7 +42,7 @@ macro_rules! push_errors {
             /// ```
             #[must_use]
             pub const fn sqe(&self) -> &Sqe {
-                match self { $(Self::$name(sqe) => sqe,)* }
+                match self { $(Self::$name(sqe))|* | Self::InUse(sqe, _) => sqe }
             }
 
             /// The refused entry, to push again.
@@ -52,11 +55,14 @@ macro_rules! push_errors {
             /// ```
             #[must_use]
             pub const fn into_sqe(self) -> Sqe {
-                match self { $(Self::$name(sqe) => sqe,)* }
+                match self { $(Self::$name(sqe))|* | Self::InUse(sqe, _) => sqe }
             }
 
             const fn text(&self) -> &'static str {
-                match self { $(Self::$name(_) => $text,)* }
+                match self {
+                    $(Self::$name(_) => $text,)*
+                    Self::InUse(..) => "its memory is in use by another entry",
+                }
             }
         }
     };
@@ -104,7 +110,10 @@ impl PushError {
 
 impl fmt::Display for PushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:?})", self.text(), self.sqe())
+        match self {
+            Self::InUse(sqe, other) => write!(f, "{} ({sqe:?}, and {other:?})", self.text()),
+            _ => write!(f, "{} ({:?})", self.text(), self.sqe()),
+        }
     }
 }
 

@@ -143,7 +143,7 @@ impl Account {
         } else {
             self.sequel.tally(&ended.sqe).add(1, 0);
         }
-        match ended.telling() {
+        match ended.telling(&self.outlet.in_use) {
             Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
             Telling::Silent => self.post(&[], 1),
         }

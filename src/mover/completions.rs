@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::account::{Account, done};
 use super::claimed::Token;
+use super::in_use::InUse;
 use super::sequel::{Ended, Telling};
 use crate::cqe::{Cqe, Status};
 use crate::memory::Stores;
@@ -149,7 +150,7 @@ impl<'a> Completions<'a> {
     /// Ends an entry that was claimed here.
     #[inline]
     pub(super) fn end(&mut self, sqe: &Sqe, status: Status, value: u32) {
-        if !sqe.is_ordinary() {
+        if InUse::IS_CHECKED || !sqe.is_ordinary() {
             return self.end_special(*sqe, status, value);
         }
         self.bytes = self.bytes.saturating_add(done(sqe, status));
@@ -211,7 +212,7 @@ impl<'a> Completions<'a> {
         } else {
             self.account.sequel.tally(&ended.sqe).add(1, 0);
         }
-        let is_full = match ended.telling() {
+        let is_full = match ended.telling(&self.account.outlet.in_use) {
             Telling::Silent => {
                 self.silent += 1;
                 false

@@ -5,6 +5,7 @@ use std::io;
 
 use memring_ring::{Counter, Credits, Doorbell, Gate, Producer, Splits, Wake};
 
+use super::in_use::InUse;
 use super::sequel::Ended;
 use crate::cqe::{Cqe, Status};
 use crate::os::{EventFd, Futex};
@@ -19,6 +20,7 @@ pub(crate) struct Outlet {
     pub(crate) intake: Gate,
     completions: Producer,
     splits: Splits<{ Sqe::WORDS }>,
+    pub(crate) in_use: InUse,
     bell: Doorbell,
     fd: EventFd,
     abandoned: Counter,
@@ -33,6 +35,7 @@ impl Outlet {
             intake: Gate::default(),
             completions,
             splits: Splits::new(entries),
+            in_use: InUse::new(),
             bell: Doorbell::default(),
             fd: EventFd::new()?,
             abandoned: Counter::new(),

@@ -7,6 +7,7 @@
 use core::fmt;
 
 use super::account::Tally;
+use super::in_use::InUse;
 use crate::cqe::{Cqe, Status};
 use crate::sqe::{Sqe, SqeFlags};
 
@@ -35,8 +36,9 @@ impl Ended {
         Self { sqe, status: Status::CANCELLED, value: 0 }
     }
 
-    /// How its end is told: failures always by a completion of their own.
-    pub(crate) fn telling(&self) -> Telling {
+    /// How its end is told: failures always by a completion of their own. Its memory is not in use any more.
+    pub(crate) fn telling(&self, in_use: &InUse) -> Telling {
+        in_use.leave(&self.sqe);
         let (flags, cqe) = (self.sqe.sqe_flags(), Cqe::new(self.sqe.data(), self.status, self.sqe.mover()));
         if !self.status.is_success() {
             Telling::Alone(cqe.with_value(self.value))

@@ -78,7 +78,7 @@ impl Chains {
     /// Tells the end of an operation at once.
     fn tell(&self, ended: Ended) {
         self.tally(&ended.sqe).add(1, 0);
-        match ended.telling() {
+        match ended.telling(&self.outlet.in_use) {
             Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
             Telling::Silent => self.post(&[], 1),
         }

@@ -14,7 +14,7 @@ use super::stage::Stage;
 use super::stats::{self, Stats};
 use crate::cqe::Cqe;
 use crate::memory::Stores;
-use crate::mover::{Account, Completions, Gathered, execute};
+use crate::mover::{Account, Completions, Gathered, InUse, Place, execute};
 use crate::sqe::{INLINE, Sqe, SqeFlags};
 
 /// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
@@ -49,6 +49,7 @@ pub struct SubmissionQueue {
     account: Arc<Account>,
     /// Room for the completions of what goes inline.
     gathered: Box<Gathered>,
+    place: Place,
 }
 
 impl SubmissionQueue {
@@ -60,7 +61,14 @@ impl SubmissionQueue {
             false => core.books.open_submitter(&core.outlet, &core.chains),
         };
         let concerned = vec![false; core.stations.len()].into_boxed_slice();
-        Self { core: ManuallyDrop::new(core), staged, concerned, account, gathered: Box::new(Gathered::new()) }
+        Self {
+            core: ManuallyDrop::new(core),
+            staged,
+            concerned,
+            account,
+            gathered: Box::new(Gathered::new()),
+            place: Place::START,
+        }
     }
 
     /// Checks and stages one entry, and takes a credit for it. It begins at the next
@@ -102,6 +110,10 @@ impl SubmissionQueue {
         if !self.core.outlet.credits.take(1) {
             return Err(PushError::Full(sqe));
         }
+        if let Err(other) = self.core.outlet.in_use.enter(&sqe, &mut self.place) {
+            self.core.outlet.credits.give_back(1);
+            return Err(PushError::InUse(sqe, other));
+        }
         self.staged.push(&sqe, mover);
         Ok(())
     }
@@ -140,6 +152,17 @@ impl SubmissionQueue {
         }
         self.is_open(&first)?;
         let before = self.staged.len();
+        self.stage_all(sqes, first)?;
+        self.enter_all(sqes).inspect_err(|_| {
+            self.staged.truncate(before);
+            self.core.outlet.credits.give_back(sqes.len() as u64);
+        })
+    }
+
+    /// Stages entries and takes their credits, of all of them or of none.
+    #[inline]
+    fn stage_all(&mut self, sqes: &[Sqe], first: Sqe) -> Result<(), PushError> {
+        let before = self.staged.len();
         let mut resolve = self.core.route.resolver();
         let mut choose = |sqe: &Sqe| resolve(sqe).map_err(|refusal| PushError::refused(refusal, *sqe));
         if before + sqes.len() > self.core.entries {
@@ -150,6 +173,20 @@ impl SubmissionQueue {
         if !self.core.outlet.credits.take(sqes.len() as u64) {
             self.staged.truncate(before);
             return Err(PushError::Full(first));
+        }
+        Ok(())
+    }
+
+    /// Notes the memory that entries use, of all of them or of none.
+    #[inline]
+    fn enter_all(&mut self, sqes: &[Sqe]) -> Result<(), PushError> {
+        let (in_use, before) = (&self.core.outlet.in_use, self.place);
+        for (count, sqe) in sqes.iter().enumerate().filter(|_| InUse::IS_CHECKED) {
+            if let Err(other) = in_use.enter(sqe, &mut self.place) {
+                sqes[..count].iter().for_each(|sqe| in_use.leave(sqe));
+                self.place = before;
+                return Err(PushError::InUse(*sqe, other));
+            }
         }
         Ok(())
     }
@@ -182,6 +219,7 @@ impl SubmissionQueue {
     /// ```
     pub fn submit(&mut self) -> usize {
         let count = self.staged.len();
+        InUse::submit(&mut self.place);
         if count == 0 || self.core.birth.is_foreign() {
             self.staged.clear();
             return 0;
@@ -304,6 +342,7 @@ impl SubmissionQueue {
     /// Forgets what is staged, and gives its credits back.
     fn discard(&mut self) {
         self.core.outlet.credits.give_back(self.staged.len() as u64);
+        self.staged.sqes().iter().for_each(|sqe| self.core.outlet.in_use.leave(sqe));
         self.staged.clear();
     }
 
@@ -329,7 +368,7 @@ impl SubmissionQueue {
     /// Executes, on this thread, each run of entries that go inline.
     fn execute_inline(&mut self) {
         let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE).map(|(_, run)| run);
-        if self.staged.has(SqeFlags::KNOWN) {
+        if InUse::IS_CHECKED || self.staged.has(SqeFlags::KNOWN) {
             let mut done = Completions::new(&self.account, &mut self.gathered);
             for sqe in inline.flatten() {
                 // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
