@@ -86,13 +86,19 @@ impl<'a> Lane<'a> {
     /// Claims the next operation, if there is one and this poll may still take it.
     #[inline]
     pub fn claim(&mut self) -> Option<Claimed<'_>> {
+        self.claim_ahead().map(|(claimed, _)| claimed)
+    }
+
+    /// As [`claim`](Lane::claim), with the entry that the next claim will yield, where that is known at no cost.
+    #[inline]
+    pub(crate) fn claim_ahead(&mut self) -> Option<(Claimed<'_>, Option<&Sqe>)> {
         if self.chunk.is_empty() && !self.refill() {
             self.chunk.exhausted = true;
             return None;
         }
-        let sqe = self.chunk.sqes.get(self.chunk.next)?;
+        let (sqe, later) = self.chunk.sqes[..self.chunk.len].get(self.chunk.next..)?.split_first()?;
         self.chunk.next += 1;
-        Some(Claimed::new(sqe, self.account))
+        Some((Claimed::new(sqe, self.account), later.first()))
     }
 
     /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.
