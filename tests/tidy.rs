@@ -28,6 +28,7 @@ const MAY_HOLD_UNSAFE: &[&str] = &[
     "src/memory/flush.rs",
     "src/memory/stream/avx2.rs",
     "src/memory/stream/clzero.rs",
+    "src/memory/stream/ends.rs",
     "src/memory/stream/kernel.rs",
     "src/memory/stream/mod.rs",
     "src/memory/stream/sse2.rs",

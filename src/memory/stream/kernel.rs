@@ -58,6 +58,18 @@ pub(super) fn fence() {
     }
 }
 
+/// Asks for a line that will soon be written in part. Any address will do; it never faults.
+#[inline]
+pub(super) fn prefetch_to_write(line: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `prefetch`. It asks to read, since not every CPU has PREFETCHW; what nobody else holds is writable.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// Asks for a line that will be read once. Any address will do; it never faults.
 #[inline]
 pub(super) fn prefetch(line: *const u8) {

@@ -13,6 +13,7 @@
 //!  copy:  [head | line line line ... line | line line ... | tail]
 //!          plain  a kernel, up to the end of a page of     plain
 //!                 the source, then up to the next, ...
+//!  first: prefetch the lines of head and tail; last: write them (`ends.rs`)
 //!  before each page's lines: prefetch the first lines of the next page; before the last page's, of the next operation
 //! ```
 //!
@@ -20,7 +21,7 @@
 //! anywhere. So each page would begin with a few full latencies of memory, and a miss of the TLB: that is what the
 //! prefetches hide. Within a page, more of them gained nothing here.
 //!
-//! This file does all but the lines; `kernel.rs` chooses once who does those:
+//! This file and `ends.rs` do all but the lines; `kernel.rs` chooses once who does those:
 //!
 //! | kernel | CPUID | for |
 //! |---|---|---|
@@ -36,12 +37,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod clzero;
+mod ends;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
 
 pub(crate) use kernel::Kernel;
 
+use self::ends::{Parts, copy_few};
 use super::copy;
 
 /// Below this many bytes a streamed operation is a plain one. The unaligned ends of a shorter one would weigh too much.
@@ -120,14 +123,15 @@ pub(crate) unsafe fn copy_by(
         unsafe { copy::memcpy(dst, src, len) };
         return Stores::Plain;
     };
-    let (head, body) = split(dst, len);
-    let tail = head + body;
-    // SAFETY: the first `head` bytes of both regions.
-    unsafe { copy::memcpy(dst, src, head) };
-    // SAFETY: whole lines of both regions; `split` has aligned those of the destination.
-    unsafe { copy_pages(kernel, dst.wrapping_add(head), src.wrapping_add(head), body, next) };
+    let parts = Parts::of(dst, len);
+    parts.prefetch_ends(dst);
+    let (to, from) = (dst.wrapping_add(parts.head), src.wrapping_add(parts.head));
+    // SAFETY: whole lines of both regions, the destination's aligned.
+    unsafe { copy_pages(kernel, to, from, parts.body, next) };
+    // SAFETY: the first bytes of both regions.
+    unsafe { copy_few(dst, src, parts.head) };
     // SAFETY: the last bytes of both regions.
-    unsafe { copy::memcpy(dst.wrapping_add(tail), src.wrapping_add(tail), len - tail) };
+    unsafe { copy_few(dst.wrapping_add(parts.tail_at()), src.wrapping_add(parts.tail_at()), parts.tail) };
     Stores::Streamed
 }
 
@@ -142,26 +146,21 @@ pub(crate) unsafe fn set_by(kernel: Option<Kernel>, dst: *mut u8, value: u8, len
         unsafe { copy::memset(dst, value, len) };
         return Stores::Plain;
     };
-    let (head, body) = split(dst, len);
-    let tail = head + body;
-    let to = dst.wrapping_add(head);
-    // SAFETY: the first `head` bytes of the region.
-    unsafe { copy::memset(dst, value, head) };
+    let parts = Parts::of(dst, len);
+    parts.prefetch_ends(dst);
+    let to = dst.wrapping_add(parts.head);
     match kernel.zero {
         // SAFETY: whole lines of the region, aligned; the kernel is one that this CPU can run.
-        Some(zero) if value == 0 => unsafe { zero(to, body) },
+        Some(zero) if value == 0 => unsafe { zero(to, parts.body) },
         // SAFETY: likewise.
-        _ => unsafe { (kernel.set)(to, value, body) },
+        _ => unsafe { (kernel.set)(to, value, parts.body) },
     }
-    // SAFETY: the last bytes of the region.
-    unsafe { copy::memset(dst.wrapping_add(tail), value, len - tail) };
+    let line = [value; LINE];
+    // SAFETY: the first bytes of the region, from a line of our own.
+    unsafe { copy_few(dst, line.as_ptr(), parts.head) };
+    // SAFETY: the last bytes of the region, likewise.
+    unsafe { copy_few(dst.wrapping_add(parts.tail_at()), line.as_ptr(), parts.tail) };
     Stores::Streamed
-}
-
-/// The bytes up to the first line of `dst`, and those in whole lines.
-fn split(dst: *mut u8, len: usize) -> (usize, usize) {
-    let head = dst.addr().wrapping_neg() % LINE;
-    (head, (len - head) / LINE * LINE)
 }
 
 /// Copies whole lines, page by page of the source, and asks for the beginning of what comes next before each.
