@@ -29,9 +29,9 @@ unsafe impl DataMover for CpuMover {
 
     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
         let mut progress = Progress::Idle;
-        while let Some((claimed, next)) = lane.claim_ahead() {
+        while let Some((claimed, later)) = lane.claim_ahead() {
             // SAFETY: entries in a lane were pushed, and the push's contract vouches for their memory.
-            let (status, stores) = unsafe { execute_before(claimed.sqe(), next) };
+            let (status, stores) = unsafe { execute_before(claimed.sqe(), || later.peek()) };
             done.complete_after(stores, claimed, status);
             progress = Progress::Busy;
         }
@@ -48,22 +48,22 @@ unsafe impl DataMover for CpuMover {
 #[inline]
 pub(crate) unsafe fn execute(sqe: &Sqe) -> (Status, Stores) {
     // SAFETY: the caller's contract.
-    unsafe { execute_before(sqe, None) }
+    unsafe { execute_before(sqe, || None) }
 }
 
-/// As [`execute`], with the entry that this thread will execute next, if it knows: a streamed copy asks for its source
-/// early.
+/// As [`execute`], before the entry that `next` tells, if it knows: a streamed copy asks for its source early. Nothing
+/// but what goes past the cache asks `next`.
 ///
 /// # Safety
 ///
 /// That of [`execute`]; nothing is asked of the next entry.
 #[inline]
-pub(crate) unsafe fn execute_before(sqe: &Sqe, next: Option<&Sqe>) -> (Status, Stores) {
+pub(crate) unsafe fn execute_before<'a>(sqe: &Sqe, next: impl FnOnce() -> Option<&'a Sqe>) -> (Status, Stores) {
     let Ok(len) = usize::try_from(sqe.len()) else { return (Status::INVALID, Stores::Plain) };
     let Some(opcode) = sqe.opcode() else { return (Status::UNSUPPORTED, Stores::Plain) };
     if sqe.op_flags().contains(OpFlags::NO_CACHE_HINT) {
         // SAFETY: the caller's contract.
-        return (Status::SUCCESS, unsafe { execute_past_cache(opcode, sqe, len, next) });
+        return (Status::SUCCESS, unsafe { execute_past_cache(opcode, sqe, len, next()) });
     }
     // SAFETY: the caller's contract.
     unsafe { execute_cached(opcode, sqe, len) };

@@ -37,6 +37,11 @@ impl Chunk {
         self.exhausted
     }
 
+    /// What the next claim will yield, if it was taken already.
+    pub(crate) fn peek(&self) -> Option<&Sqe> {
+        self.sqes[..self.len].get(self.next)
+    }
+
     /// Operations taken and not handed out.
     pub(crate) fn len(&self) -> usize {
         self.len - self.next
@@ -89,16 +94,16 @@ impl<'a> Lane<'a> {
         self.claim_ahead().map(|(claimed, _)| claimed)
     }
 
-    /// As [`claim`](Lane::claim), with the entry that the next claim will yield, where that is known at no cost.
+    /// As [`claim`](Lane::claim), with what the next claims will yield at no cost.
     #[inline]
-    pub(crate) fn claim_ahead(&mut self) -> Option<(Claimed<'_>, Option<&Sqe>)> {
+    pub(crate) fn claim_ahead(&mut self) -> Option<(Claimed<'_>, &Chunk)> {
         if self.chunk.is_empty() && !self.refill() {
             self.chunk.exhausted = true;
             return None;
         }
-        let (sqe, later) = self.chunk.sqes[..self.chunk.len].get(self.chunk.next..)?.split_first()?;
+        let sqe = self.chunk.sqes.get(self.chunk.next)?;
         self.chunk.next += 1;
-        Some((Claimed::new(sqe, self.account), later.first()))
+        Some((Claimed::new(sqe, self.account), self.chunk))
     }
 
     /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.
