@@ -70,13 +70,13 @@ pub(super) fn prefetch_to_write(line: *const u8) {
     let _ = line;
 }
 
-/// Asks for a line that will be read once. Any address will do; it never faults.
+/// Asks for a line that will be read, into the second-level cache. Any address will do; it never faults.
 #[inline]
 pub(super) fn prefetch(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64; a prefetch reads nothing that the program could see, and ignores bad addresses.
     unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_NTA }>(line.cast());
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T1 }>(line.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
