@@ -9,7 +9,7 @@
 //! | 40 to 59 | of a chain's head: how many members are parked behind it |
 //! | 63 | it was cancelled while it was held back |
 
-use crate::sqe::{DESTINATION, LENGTH, Opcode, SOURCE, Sqe, SqeFlags};
+use crate::sqe::{DESTINATION, INLINE, LENGTH, OpFlags, Opcode, SOURCE, Sqe, SqeFlags, WORKERS};
 
 const COURSE: usize = 6;
 const KEY_BITS: u32 = 20;
@@ -92,6 +92,17 @@ impl Sqe {
 
     pub(crate) const fn cancelled(self) -> Self {
         self.with_word(COURSE, self.course() | CANCELLED)
+    }
+
+    /// Whether it has the CPU mover store something.
+    pub(crate) const fn stores_by_cpu(&self) -> bool {
+        let is_ours = matches!(self.mover(), INLINE | WORKERS);
+        is_ours && matches!(self.opcode(), Some(Opcode::Memcpy | Opcode::Memmove | Opcode::Memset))
+    }
+
+    /// Asks for non-temporal stores.
+    pub(crate) const fn past_cache(self) -> Self {
+        self.with_word(0, self.to_raw()[0] | (OpFlags::NO_CACHE_HINT.bits() as u64) << 32)
     }
 
     /// Whether doing it part by part comes to the same.

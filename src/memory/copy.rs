@@ -1,7 +1,7 @@
 //! Copying and setting through the platform's own routines.
 //!
 //! `core::ptr` lowers to libc's memcpy, memmove and memset, which choose their kernels by CPU and size
-//! better than a library should try to. What they cannot know, that nobody will read the bytes soon, is `stream.rs`'s.
+//! better than a library should try to. What they cannot know, that nobody will read the bytes soon, is `stream`'s.
 #![expect(unsafe_code, reason = "moving bytes between addresses that callers vouch for")]
 
 use core::ptr;

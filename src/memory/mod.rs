@@ -2,10 +2,12 @@
 //!
 //! The one place where bytes move. Nothing here knows entries or queues; callers answer for the addresses.
 
+mod cache;
 mod copy;
 mod flush;
 mod stream;
 
+pub(crate) use cache::{is_worth_streaming, streams_from};
 pub(crate) use copy::{memcpy, memmove, memset};
 pub(crate) use flush::{can_flush, flush};
 pub(crate) use stream::{Stores, stream_copy, stream_set};

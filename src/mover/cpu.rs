@@ -34,9 +34,9 @@ unsafe impl DataMover for CpuMover {
 
     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
         let mut progress = Progress::Idle;
-        while let Some(claimed) = lane.claim() {
+        while let Some((claimed, later)) = lane.claim_ahead() {
             // SAFETY: entries in a lane were pushed, and the push's contract vouches for their memory.
-            let (status, stores) = unsafe { execute(claimed.sqe()) };
+            let (status, stores) = unsafe { execute_before(claimed.sqe(), || later.peek()) };
             done.complete_after(stores, claimed, status);
             progress = Progress::Busy;
         }
@@ -52,11 +52,23 @@ unsafe impl DataMover for CpuMover {
 /// The regions that the entry names are valid and unaliased, as the push's contract says.
 #[inline]
 pub(crate) unsafe fn execute(sqe: &Sqe) -> (Status, Stores) {
+    // SAFETY: the caller's contract.
+    unsafe { execute_before(sqe, || None) }
+}
+
+/// As [`execute`], before the entry that `next` tells, if it knows: a streamed copy asks for its source early. Nothing
+/// but what goes past the cache asks `next`.
+///
+/// # Safety
+///
+/// That of [`execute`]; nothing is asked of the next entry.
+#[inline]
+pub(crate) unsafe fn execute_before<'a>(sqe: &Sqe, next: impl FnOnce() -> Option<&'a Sqe>) -> (Status, Stores) {
     let Ok(len) = usize::try_from(sqe.len()) else { return (Status::INVALID, Stores::Plain) };
     let Some(opcode) = sqe.opcode() else { return (Status::UNSUPPORTED, Stores::Plain) };
     if sqe.op_flags().contains(OpFlags::NO_CACHE_HINT) {
         // SAFETY: the caller's contract.
-        return (Status::SUCCESS, unsafe { execute_past_cache(opcode, sqe, len) });
+        return (Status::SUCCESS, unsafe { execute_past_cache(opcode, sqe, len, next()) });
     }
     // SAFETY: the caller's contract.
     unsafe { execute_cached(opcode, sqe, len) };
@@ -84,13 +96,14 @@ unsafe fn execute_cached(opcode: Opcode, sqe: &Sqe, len: usize) {
 /// # Safety
 ///
 /// That of [`execute`], whose entry, opcode and length these are.
-unsafe fn execute_past_cache(opcode: Opcode, sqe: &Sqe, len: usize) -> Stores {
+unsafe fn execute_past_cache(opcode: Opcode, sqe: &Sqe, len: usize, next: Option<&Sqe>) -> Stores {
+    let next = next.filter(|next| matches!(next.opcode(), Some(Opcode::Memcpy | Opcode::Memmove))).map(Sqe::src);
     let apart = sqe.dst().addr().abs_diff(sqe.src().addr()) >= len;
     match opcode {
         // SAFETY: the caller's contract; the push has refused a memcpy whose regions overlap.
-        Opcode::Memcpy => unsafe { memory::stream_copy(sqe.dst(), sqe.src(), len) },
+        Opcode::Memcpy => unsafe { memory::stream_copy(sqe.dst(), sqe.src(), len, next) },
         // SAFETY: the caller's contract; the regions do not overlap.
-        Opcode::Memmove if apart => unsafe { memory::stream_copy(sqe.dst(), sqe.src(), len) },
+        Opcode::Memmove if apart => unsafe { memory::stream_copy(sqe.dst(), sqe.src(), len, next) },
         // SAFETY: the caller's contract.
         Opcode::Memset => unsafe { memory::stream_set(sqe.dst(), sqe.pattern(), len) },
         Opcode::Nop | Opcode::Memmove | Opcode::Flush => {

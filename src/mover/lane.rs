@@ -55,6 +55,11 @@ impl Chunk {
         self.exhausted
     }
 
+    /// What the next claim will yield, if it was taken already.
+    pub(crate) fn peek(&self) -> Option<&Sqe> {
+        self.sqes[..self.len].get(self.next)
+    }
+
     /// Operations taken and not handed out.
     pub(crate) fn len(&self) -> usize {
         self.len - self.next
@@ -161,71 +166,72 @@ impl<'a> Lane<'a> {
     /// Claims the next operation, if there is one and this poll may still take it.
     #[inline]
     pub fn claim(&mut self) -> Option<Claimed<'_>> {
-        if self.chunk.is_empty() && !self.refill() {
+        self.claim_ahead().map(|(claimed, _)| claimed)
+    }
+
+    /// As [`claim`](Lane::claim), with what the next claims will yield at no cost.
+    #[inline]
+    pub(crate) fn claim_ahead(&mut self) -> Option<(Claimed<'_>, &Chunk)> {
+        if !self.is_ready() {
             self.chunk.exhausted = true;
             return None;
         }
-        if self.chunk.is_unpaid {
-            return self.claim_unpaid();
-        }
-        self.take_next()
-    }
-
-    /// Claims from a chunk that may have long entries, each at the budget's cost.
-    fn claim_unpaid(&mut self) -> Option<Claimed<'_>> {
-        let len = self.chunk.sqes[self.chunk.next].len();
-        if len > self.longest || self.budget.is_exceeded_by(len) {
-            return self.claim_long();
-        }
-        self.take_next_whole()
-    }
-
-    #[inline]
-    fn take_next(&mut self) -> Option<Claimed<'_>> {
         let sqe = self.chunk.sqes.get(self.chunk.next)?;
         self.chunk.next += 1;
-        Some(Claimed::new(sqe, self.account))
+        Some((Claimed::new(sqe, self.account), self.chunk))
     }
 
-    fn take_next_whole(&mut self) -> Option<Claimed<'_>> {
-        self.budget.bytes = self.budget.bytes.saturating_sub(self.chunk.sqes[self.chunk.next].len());
-        self.take_next()
+    /// Whether the next entry of the chunk may be claimed as it stands there.
+    #[inline]
+    fn is_ready(&mut self) -> bool {
+        (!self.chunk.is_empty() || self.refill()) && (!self.chunk.is_unpaid || self.pay())
     }
 
-    /// Claims a part of the next operation, which is longer than this poll may do; or all of it, if it has no parts.
-    #[cold]
-    fn claim_long(&mut self) -> Option<Claimed<'_>> {
+    /// Takes the next entry, of a chunk that may have long ones, from the budget; cuts it, if it is too long.
+    fn pay(&mut self) -> bool {
         let sqe = self.chunk.sqes[self.chunk.next];
-        let Some(part) = self.station.capabilities.part().filter(|_| sqe.has_parts()) else {
-            return self.take_next_whole();
-        };
+        let is_long = sqe.len() > self.longest || self.budget.is_exceeded_by(sqe.len());
+        match self.station.capabilities.part().filter(|_| is_long && sqe.has_parts()) {
+            Some(part) => self.cut(sqe, part),
+            None => {
+                self.budget.bytes = self.budget.bytes.saturating_sub(sqe.len());
+                true
+            }
+        }
+    }
+
+    /// Puts a part in the place of the next entry, which is longer than this poll may do, and the rest where others
+    /// find it; whether the poll may go on.
+    #[cold]
+    fn cut(&mut self, sqe: Sqe, part: u64) -> bool {
         let is_lost = self.account.outlet.is_lost(&sqe);
-        let room = self.budget.room().filter(|_| self.chunk.rest.is_none() || !(is_lost || sqe.is_sequential()));
-        let Some(room) = room else {
-            self.chunk.exhausted = true;
-            return None;
-        };
+        let Some(room) = self.budget.room() else { return false };
+        if self.chunk.rest.is_some() && (is_lost || sqe.is_sequential()) {
+            return false;
+        }
         if is_lost {
             // It goes no further: what is left of it ends when the mover has returned.
             self.chunk.next += 1;
             self.chunk.rest = Some(sqe);
-            return self.claim();
+            return self.is_ready();
         }
         let part = part.min(room);
         let cut = (part < sqe.len()).then(|| self.account.outlet.cut(sqe, part)).flatten();
-        let Some((part, rest)) = cut else {
-            return self.take_next_whole();
-        };
+        let (part, rest) = cut.map_or((sqe, None), |(part, rest)| (part, Some(rest)));
         self.budget.bytes = self.budget.bytes.saturating_sub(part.len());
         self.chunk.sqes[self.chunk.next] = part;
-        if sqe.is_sequential() {
-            self.account.claim(1);
-            self.chunk.rest = Some(rest);
-        } else {
-            self.station.push_batch(&[rest]);
-            self.station.wake_one();
+        match rest {
+            Some(rest) if sqe.is_sequential() => {
+                self.account.claim(1);
+                self.chunk.rest = Some(rest);
+            }
+            Some(rest) => {
+                self.station.push_batch(&[rest]);
+                self.station.wake_one();
+            }
+            None => {}
         }
-        self.take_next()
+        true
     }
 
     /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.

@@ -22,7 +22,7 @@ pub(crate) use broken::Broken;
 pub use claimed::{Claimed, Kept, Token};
 pub use completions::Completions;
 pub(crate) use completions::Gathered;
-pub(crate) use cpu::{CpuMover, execute};
+pub(crate) use cpu::{CpuMover, execute, execute_before};
 pub(crate) use in_use::{InUse, Place};
 pub use lane::Lane;
 pub(crate) use lane::{Budget, Chunk};

@@ -12,6 +12,7 @@ use super::drive::Driver;
 use super::route::{MAX_USER_MOVERS, Route, mover_of};
 use super::stats::{self, Books};
 use super::{BuildError, CompletionQueue, QueuePair, SubmissionQueue};
+use crate::memory;
 use crate::mover::{Account, Capabilities, CpuMover, DataMover, Outlet, Station};
 use crate::os::Birth;
 use crate::sqe::WORKERS;
@@ -262,6 +263,8 @@ impl Builder {
         let Crew { outlet, chains, callers, helper, threads, books } = crew;
         let core = Arc::new(Core {
             entries: self.entries,
+            // Of a copy, source and destination count.
+            streams_from: memory::streams_from() / 2,
             route: Route::new(
                 self.inline_max,
                 &CpuMover::capabilities(),

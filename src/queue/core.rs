@@ -14,6 +14,8 @@ use crate::os::Birth;
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) entries: usize,
+    /// Batches whose lengths add up to less are kept in the cache, bytes.
+    pub(crate) streams_from: u64,
     pub(crate) route: Route,
     /// Closed when the driver threads may end: nothing is in flight then.
     pub(crate) service: Gate,

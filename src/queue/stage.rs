@@ -11,11 +11,13 @@ pub(super) struct Stage {
     mover: MoverId,
     /// Word 0 of all of them, together: which flags there are.
     heads: u64,
+    /// The lengths of all of them, bytes.
+    bytes: u64,
 }
 
 impl Stage {
     pub(super) fn new(entries: usize) -> Self {
-        Self { sqes: Vec::with_capacity(entries), mover: ROUTED, heads: 0 }
+        Self { sqes: Vec::with_capacity(entries), mover: ROUTED, heads: 0, bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -30,6 +32,7 @@ impl Stage {
             self.mover = ROUTED;
         }
         self.heads |= sqe.head();
+        self.bytes = self.bytes.saturating_add(sqe.len());
         self.sqes.push(sqe.on(mover));
     }
 
@@ -41,13 +44,14 @@ impl Stage {
         mut choose: impl FnMut(&Sqe) -> Result<MoverId, E>,
     ) -> Result<(), E> {
         let before = self.sqes.len();
-        let (mut common, mut heads) = (self.mover, self.heads);
+        let (mut common, mut heads, mut bytes) = (self.mover, self.heads, self.bytes);
         self.sqes.extend_from_slice(sqes);
         // The checks read the caller's slice: the stage's copy is still on its way to the cache.
         for (index, (sqe, staged)) in sqes.iter().zip(&mut self.sqes[before..]).enumerate() {
             match choose(sqe) {
                 Ok(mover) => {
                     heads |= sqe.head();
+                    bytes = bytes.saturating_add(sqe.len());
                     if mover != sqe.mover() {
                         *staged = sqe.on(mover);
                     }
@@ -61,7 +65,7 @@ impl Stage {
                 }
             }
         }
-        (self.mover, self.heads) = (common, heads);
+        (self.mover, self.heads, self.bytes) = (common, heads, bytes);
         Ok(())
     }
 
@@ -69,11 +73,40 @@ impl Stage {
     pub(super) fn truncate(&mut self, len: usize) {
         self.sqes.truncate(len);
         self.heads = self.sqes.iter().fold(0, |heads, sqe| heads | sqe.head());
+        self.bytes = self.sqes.iter().fold(0, |bytes: u64, sqe| bytes.saturating_add(sqe.len()));
     }
 
     pub(super) fn clear(&mut self) {
         self.sqes.clear();
-        self.heads = 0;
+        (self.heads, self.bytes) = (0, 0);
+    }
+
+    /// The lengths of all entries, bytes.
+    #[inline]
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many bytes the CPU mover's entries touch, at the most: source and destination together. What they touch
+    /// again and again is counted once, as far as the ends of the whole tell.
+    pub(super) fn footprint(&self) -> u64 {
+        let ours = || self.sqes.iter().filter(|sqe| sqe.len() > 0 && sqe.stores_by_cpu());
+        let spread = |start: fn(&Sqe) -> u64| {
+            let first = ours().map(start).min().unwrap_or(0);
+            let end = ours().map(|sqe| start(sqe).saturating_add(sqe.len())).max().unwrap_or(0);
+            end - first
+        };
+        let written = ours().fold(0_u64, |bytes, sqe| bytes.saturating_add(sqe.len()));
+        let read = ours().filter(|sqe| sqe.has_source()).fold(0_u64, |bytes, sqe| bytes.saturating_add(sqe.len()));
+        let source = |sqe: &Sqe| if sqe.has_source() { sqe.src() as u64 } else { sqe.dst() as u64 };
+        written.min(spread(|sqe| sqe.dst() as u64)).saturating_add(read.min(spread(source)))
+    }
+
+    /// Has the CPU mover's entries go past the cache.
+    pub(super) fn go_past_cache(&mut self) {
+        for sqe in self.sqes.iter_mut().filter(|sqe| sqe.stores_by_cpu()) {
+            *sqe = sqe.past_cache();
+        }
     }
 
     /// Whether an entry has any of these flags.

@@ -13,8 +13,8 @@ use super::route::lane_of;
 use super::stage::Stage;
 use super::stats::{self, Stats};
 use crate::cqe::Cqe;
-use crate::memory::Stores;
-use crate::mover::{Account, Completions, Gathered, InUse, Place, execute};
+use crate::memory::{self, Stores};
+use crate::mover::{Account, Completions, Gathered, InUse, Place, execute, execute_before};
 use crate::sqe::{INLINE, Sqe, SqeFlags};
 
 /// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
@@ -224,6 +224,9 @@ impl SubmissionQueue {
             self.staged.clear();
             return 0;
         }
+        if self.staged.bytes() >= self.core.streams_from {
+            self.go_past_cache();
+        }
         let is_in = if self.staged.has(SqeFlags::ORDER) {
             self.submit_in_order(count as u64)
         } else {
@@ -242,6 +245,14 @@ impl SubmissionQueue {
         }
         self.staged.clear();
         count
+    }
+
+    /// Has a batch that no cache holds stream past it.
+    #[cold]
+    fn go_past_cache(&mut self) {
+        if memory::is_worth_streaming(self.staged.footprint()) {
+            self.staged.go_past_cache();
+        }
     }
 
     /// Submits what has chains or barriers in it, or comes to a barrier; whether the queue is open.
@@ -381,9 +392,9 @@ impl SubmissionQueue {
         for part in inline.flat_map(|run| run.chunks(Gathered::ROOM)) {
             let (mut bytes, mut stores) = (0, Stores::Plain);
             let cqes = &mut self.gathered.room()[..part.len()];
-            for (cqe, sqe) in cqes.iter_mut().zip(part) {
+            for (at, (cqe, sqe)) in cqes.iter_mut().zip(part).enumerate() {
                 // SAFETY: as above.
-                let (status, stored) = unsafe { execute(sqe) };
+                let (status, stored) = unsafe { execute_before(sqe, || part.get(at + 1)) };
                 stores = stores.and(stored);
                 bytes = sqe.len().saturating_add(bytes);
                 *cqe = Cqe::new(sqe.data(), status, INLINE);
