@@ -234,7 +234,7 @@ impl<'a> Completions<'a> {
     }
 
     /// Fences and counts, then posts: whoever has reaped a completion finds it counted.
-    #[inline]
+    #[inline(never)]
     fn post(&mut self) {
         let cqes = self.gathered.take();
         let tokens = self.tokens_beyond.wrapping_add(cqes.len() as u64);

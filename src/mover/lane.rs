@@ -172,7 +172,7 @@ impl<'a> Lane<'a> {
     /// As [`claim`](Lane::claim), with what the next claims will yield at no cost.
     #[inline]
     pub(crate) fn claim_ahead(&mut self) -> Option<(Claimed<'_>, &Chunk)> {
-        if !self.is_ready() {
+        if (self.chunk.is_empty() || self.chunk.is_unpaid) && !self.make_ready() {
             self.chunk.exhausted = true;
             return None;
         }
@@ -181,21 +181,30 @@ impl<'a> Lane<'a> {
         Some((Claimed::new(sqe, self.account), self.chunk))
     }
 
-    /// Whether the next entry of the chunk may be claimed as it stands there.
-    #[inline]
-    fn is_ready(&mut self) -> bool {
-        (!self.chunk.is_empty() || self.refill()) && (!self.chunk.is_unpaid || self.pay())
+    /// Sees to it that the chunk's next entry may be claimed as it stands there; false if there is none for this poll.
+    #[inline(never)]
+    fn make_ready(&mut self) -> bool {
+        while !self.chunk.is_empty() || self.refill() {
+            if !self.chunk.is_unpaid {
+                return true;
+            }
+            if let Some(is_paid) = self.pay() {
+                return is_paid;
+            }
+        }
+        false
     }
 
-    /// Takes the next entry, of a chunk that may have long ones, from the budget; cuts it, if it is too long.
-    fn pay(&mut self) -> bool {
+    /// Takes the next entry, of a chunk that may have long ones, from the budget; cuts it, if it is too long. Whether it
+    /// may be claimed; none if it is none any more.
+    fn pay(&mut self) -> Option<bool> {
         let sqe = self.chunk.sqes[self.chunk.next];
         let is_long = sqe.len() > self.longest || self.budget.is_exceeded_by(sqe.len());
         match self.station.capabilities.part().filter(|_| is_long && sqe.has_parts()) {
             Some(part) => self.cut(sqe, part),
             None => {
                 self.budget.bytes = self.budget.bytes.saturating_sub(sqe.len());
-                true
+                Some(true)
             }
         }
     }
@@ -203,17 +212,17 @@ impl<'a> Lane<'a> {
     /// Puts a part in the place of the next entry, which is longer than this poll may do, and the rest where others
     /// find it; whether the poll may go on.
     #[cold]
-    fn cut(&mut self, sqe: Sqe, part: u64) -> bool {
+    fn cut(&mut self, sqe: Sqe, part: u64) -> Option<bool> {
         let is_lost = self.account.outlet.is_lost(&sqe);
-        let Some(room) = self.budget.room() else { return false };
+        let Some(room) = self.budget.room() else { return Some(false) };
         if self.chunk.rest.is_some() && (is_lost || sqe.is_sequential()) {
-            return false;
+            return Some(false);
         }
         if is_lost {
             // It goes no further: what is left of it ends when the mover has returned.
             self.chunk.next += 1;
             self.chunk.rest = Some(sqe);
-            return self.is_ready();
+            return None;
         }
         let part = part.min(room);
         let cut = (part < sqe.len()).then(|| self.account.outlet.cut(sqe, part)).flatten();
@@ -231,7 +240,7 @@ impl<'a> Lane<'a> {
             }
             None => {}
         }
-        true
+        Some(true)
     }
 
     /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.
