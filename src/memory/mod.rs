@@ -4,6 +4,8 @@
 
 mod copy;
 mod flush;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod guarded;
 mod stream;
 
 pub(crate) use copy::{memcpy, memmove, memset};

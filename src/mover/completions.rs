@@ -75,12 +75,12 @@ impl<'a> Completions<'a> {
         }
     }
 
-    /// As [`complete`](Completions::complete), for an operation whose stores may need a fence: one fence for all that
-    /// are posted together.
+    /// As [`complete_with`](Completions::complete_with), for an operation whose stores may need a fence: one fence for
+    /// all that are posted together.
     #[inline]
-    pub(super) fn complete_after(&mut self, stores: Stores, token: impl Token, status: Status) {
+    pub(super) fn complete_after(&mut self, stores: Stores, token: impl Token, status: Status, value: u32) {
         self.stores = self.stores.and(stores);
-        self.complete(token, status);
+        self.complete_with(token, status, value);
     }
 
     /// Fences and counts, then posts: whoever has reaped a completion finds it counted.

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "executes entries, whose submitters vouched for their memory")]
 
+use super::guard::Guard;
 use super::{Capabilities, Completions, DataMover, Lane, Progress};
 use crate::cqe::Status;
 use crate::memory::{self, Stores};
@@ -9,7 +10,10 @@ use crate::sqe::{OpFlags, Opcode, Sqe};
 
 /// Copies, moves, sets and writes back with the CPU that calls it.
 #[derive(Debug)]
-pub(crate) struct CpuMover;
+pub(crate) struct CpuMover {
+    /// With it, a page that is missing ends the operation.
+    pub(crate) guard: Option<Guard>,
+}
 
 impl CpuMover {
     /// What this machine's CPU can do.
@@ -31,22 +35,54 @@ unsafe impl DataMover for CpuMover {
         let mut progress = Progress::Idle;
         while let Some(claimed) = lane.claim() {
             // SAFETY: entries in a lane were pushed, and the push's contract vouches for their memory.
-            let (status, stores) = unsafe { execute(claimed.sqe()) };
-            done.complete_after(stores, claimed, status);
+            let end = unsafe { execute(claimed.sqe(), self.guard) };
+            done.complete_after(end.stores, claimed, end.status, end.value());
             progress = Progress::Busy;
         }
         progress
     }
 }
 
-/// Executes one entry on the calling thread. Its stores must be [fenced](Stores::fence) before its completion is
-/// posted.
+/// How an operation ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) status: Status,
+    /// Of a fault: how many bytes into the operation it was.
+    pub(super) offset: u64,
+    /// To be [fenced](Stores::fence) before the completion is posted.
+    pub(crate) stores: Stores,
+}
+
+impl Done {
+    /// What the completion carries.
+    #[inline]
+    pub(crate) fn value(&self) -> u32 {
+        u32::try_from(self.offset).unwrap_or(u32::MAX)
+    }
+}
+
+/// Executes one entry on the calling thread. Its stores must be fenced before its completion is posted.
 ///
 /// # Safety
 ///
-/// The regions that the entry names are valid and unaliased, as the push's contract says.
-#[inline]
-pub(crate) unsafe fn execute(sqe: &Sqe) -> (Status, Stores) {
+/// The regions that the entry names are valid and unaliased, as the push's contract says; with a guard, what is there
+/// of them.
+// Inlined, so that the answer stays in registers and the choice costs one test.
+#[inline(always)]
+pub(crate) unsafe fn execute(sqe: &Sqe, guard: Option<Guard>) -> Done {
+    if let Some(guard) = guard {
+        // SAFETY: the caller's contract.
+        return unsafe { guard.execute(sqe) };
+    }
+    // SAFETY: the caller's contract.
+    let (status, stores) = unsafe { execute_unguarded(sqe) };
+    Done { status, offset: 0, stores }
+}
+
+/// # Safety
+///
+/// That of [`execute`].
+unsafe fn execute_unguarded(sqe: &Sqe) -> (Status, Stores) {
     let Ok(len) = usize::try_from(sqe.len()) else { return (Status::INVALID, Stores::Plain) };
     let Some(opcode) = sqe.opcode() else { return (Status::UNSUPPORTED, Stores::Plain) };
     if sqe.op_flags().contains(OpFlags::NO_CACHE_HINT) {
@@ -79,6 +115,8 @@ unsafe fn execute_cached(opcode: Opcode, sqe: &Sqe, len: usize) {
 /// # Safety
 ///
 /// That of [`execute`], whose entry, opcode and length these are.
+// Not inlined: its registers would be saved for every operation.
+#[inline(never)]
 unsafe fn execute_past_cache(opcode: Opcode, sqe: &Sqe, len: usize) -> Stores {
     let apart = sqe.dst().addr().abs_diff(sqe.src().addr()) >= len;
     match opcode {

@@ -6,7 +6,7 @@ use memring_ring::{Credits, Gate};
 
 use super::route::Route;
 use super::stats::{Books, Stats};
-use crate::mover::{Outlet, Station};
+use crate::mover::{Guard, Outlet, Station};
 use crate::os::Birth;
 
 /// The shared part of a queue pair. Each half holds it, so it lives as long as either.
@@ -27,6 +27,8 @@ pub(crate) struct Core {
     pub(crate) caller_driven: Box<[bool]>,
     pub(crate) books: Books,
     pub(crate) birth: Birth,
+    /// For what goes inline, as the CPU mover has it.
+    pub(crate) guard: Option<Guard>,
 }
 
 impl Core {

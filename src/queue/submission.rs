@@ -296,16 +296,16 @@ impl SubmissionQueue {
 
     /// Executes, on this thread, each run of entries that go inline.
     fn execute_inline(&mut self) {
-        let account = &self.account;
+        let (account, guard) = (&self.account, self.core.guard);
         let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE);
         for part in inline.flat_map(|(_, run)| run.chunks(INLINE_BATCH)) {
             let (mut bytes, mut stores) = (0, Stores::Plain);
             for (cqe, sqe) in self.completed.iter_mut().zip(part) {
                 // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
-                let (status, stored) = unsafe { execute(sqe) };
-                stores = stores.and(stored);
-                bytes = sqe.len().saturating_add(bytes);
-                *cqe = Cqe::new(sqe.data(), status, INLINE);
+                let done = unsafe { execute(sqe, guard) };
+                stores = stores.and(done.stores);
+                bytes = if done.status.is_success() { sqe.len() } else { 0 }.saturating_add(bytes);
+                *cqe = Cqe::new(sqe.data(), done.status, INLINE).with_value(done.value());
             }
             stores.fence();
             account.record(part.len() as u64, bytes);
