@@ -23,7 +23,6 @@ const LINES: usize = 600;
 const MAY_HOLD_UNSAFE: &[&str] = &[
     "cli/src/copy.rs",
     "cli/src/signals.rs",
-    "cli/src/verify.rs",
     "src/memory/copy.rs",
     "src/memory/flush.rs",
     "src/memory/guarded.rs",
