@@ -279,12 +279,12 @@ unsafe impl DataMover for Keeper {
 }
 
 fn a_users_mover_on_threads() {
-    let builder = QueuePair::builder().mover("keeper", Drive::Threads(2), Keeper::new);
+    let builder = QueuePair::builder().workers(0).mover("keeper", Drive::Threads(2), Keeper::new);
     Load::new(builder, Some("keeper"), LONG).runs_without_allocating();
 }
 
 fn a_users_mover_driven_by_the_caller() {
-    let builder = QueuePair::builder().mover("keeper", Drive::Caller, Keeper::new);
+    let builder = QueuePair::builder().workers(0).mover("keeper", Drive::Caller, Keeper::new);
     Load::new(builder, Some("keeper"), 4096).runs_without_allocating();
 }
 
