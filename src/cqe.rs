@@ -55,7 +55,8 @@ statuses! {
     INVALID = 4, "invalid arguments";
     /// It was cancelled before it began.
     CANCELLED = 5, "cancelled before it began";
-    /// The memory could not be accessed.
+    /// The memory could not be accessed; the completion's value is the offset, in bytes. Only of a queue with the
+    /// [fault guard](crate::queue::Builder::fault_guard): without it the process ends.
     FAULT = 6, "fault: the memory could not be accessed";
     /// The storage failed; the completion's value is the errno.
     IO = 7, "the storage failed";

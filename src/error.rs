@@ -133,7 +133,9 @@ pub enum BuildError {
     DuplicateMover(String),
     /// More movers than there are ids; the name of the first that found none.
     TooManyMovers(String),
-    /// The kernel refused a thread or an eventfd.
+    /// There is no fault guard for this processor architecture.
+    FaultGuard,
+    /// The kernel refused a thread, an eventfd or a signal handler.
     Os(io::Error),
 }
 
@@ -145,7 +147,8 @@ impl fmt::Display for BuildError {
             Self::Threads(name, threads) => write!(f, "mover {name:?} needs 1 to 64 threads, not {threads}"),
             Self::DuplicateMover(name) => write!(f, "two movers are named {name:?}"),
             Self::TooManyMovers(name) => write!(f, "no mover id is left for {name:?}"),
-            Self::Os(error) => write!(f, "the system refused a thread or an eventfd: {error}"),
+            Self::FaultGuard => f.write_str("there is no fault guard for this processor architecture"),
+            Self::Os(error) => write!(f, "the system refused a thread, an eventfd or a signal handler: {error}"),
         }
     }
 }

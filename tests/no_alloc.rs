@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use memring::mover::{Capabilities, Completions, DataMover, Kept, Lane, Progress};
 use memring::queue::{Arm, Builder, CompletionQueue, Drive, Driver, PushError, QueuePair, SubmissionQueue};
-use memring::{MoverId, OpFlags, Opcode, ROUTED, Sqe, Status, WORKERS};
+use memring::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, Status, WORKERS};
 
 /// The system's allocator, and how often it was called.
 struct Counting {
@@ -223,6 +223,28 @@ fn eight_workers() {
     Load::new(QueuePair::builder().workers(8), None, LONG).runs_without_allocating();
 }
 
+#[cfg(target_arch = "x86_64")]
+fn guarded() {
+    Load::new(QueuePair::builder().workers(2).fault_guard(), None, LONG).runs_without_allocating();
+}
+
+/// Nothing is mapped where these entries write.
+#[cfg(target_arch = "x86_64")]
+fn guarded_faults() {
+    let (mut sq, mut cq) = QueuePair::builder().workers(0).fault_guard().build().expect("a queue").split();
+    let calls = calls_during(|| {
+        for on in [INLINE, WORKERS].into_iter().cycle().take(ROUNDS) {
+            let nowhere = std::ptr::without_provenance_mut(64);
+            // SAFETY: what is missing may be named, since this queue has the guard.
+            unsafe { sq.push(Sqe::memset(nowhere, 1, 64).on(on)) }.expect("there is room");
+            sq.submit();
+            assert_eq!(cq.wait(1, None), Ok(1));
+            assert!(cq.drain().all(|cqe| cqe.status() == Status::FAULT));
+        }
+    });
+    assert_eq!(calls, 0, "calls of the allocator in {ROUNDS} faults");
+}
+
 /// A mover that keeps its tokens from one poll to the next.
 struct Keeper {
     kept: Vec<Kept>,
@@ -257,12 +279,12 @@ unsafe impl DataMover for Keeper {
 }
 
 fn a_users_mover_on_threads() {
-    let builder = QueuePair::builder().mover("keeper", Drive::Threads(2), Keeper::new);
+    let builder = QueuePair::builder().workers(0).mover("keeper", Drive::Threads(2), Keeper::new);
     Load::new(builder, Some("keeper"), LONG).runs_without_allocating();
 }
 
 fn a_users_mover_driven_by_the_caller() {
-    let builder = QueuePair::builder().mover("keeper", Drive::Caller, Keeper::new);
+    let builder = QueuePair::builder().workers(0).mover("keeper", Drive::Caller, Keeper::new);
     Load::new(builder, Some("keeper"), 4096).runs_without_allocating();
 }
 
@@ -315,6 +337,10 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("one_worker", one_worker),
     ("two_workers_that_sleep_at_once", two_workers_that_sleep_at_once),
     ("eight_workers", eight_workers),
+    #[cfg(target_arch = "x86_64")]
+    ("guarded", guarded),
+    #[cfg(target_arch = "x86_64")]
+    ("guarded_faults", guarded_faults),
     ("a_users_mover_on_threads", a_users_mover_on_threads),
     ("a_users_mover_driven_by_the_caller", a_users_mover_driven_by_the_caller),
     ("four_submitters", four_submitters),

@@ -7,14 +7,15 @@
 //! ```
 //!
 //! A chunk's user data is its offset in the file, so a completion says by itself which bytes it stands for. What is
-//! done is counted by completions, never by what was pushed.
+//! done is counted by completions, never by what was pushed. A page that is missing in either file, because another
+//! process cut it short or a disk fails, is a completion too.
 #![expect(unsafe_code, reason = "pushes entries that name the two mappings")]
 
 use std::ops::Range;
 
 use memmap2::{Advice, MmapRaw};
 use memring::queue::{BuildError, CompletionQueue, PushError, QueuePair, Stats, SubmissionQueue};
-use memring::{MoverId, Sqe};
+use memring::{MoverId, Sqe, Status};
 
 use crate::failed_chunks::FailedChunks;
 use crate::failure::Failure;
@@ -35,6 +36,20 @@ pub(crate) struct Plan {
     pub(crate) on: MoverId,
 }
 
+/// Why a copy is lost.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// One of the two files has no page for the byte at this offset.
+    MissingPage(u64),
+    Failed(Failure),
+}
+
+impl From<Failure> for Lost {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// A queue pair, ready for one copy.
 #[derive(Debug)]
 pub(crate) struct Copier {
@@ -49,6 +64,10 @@ impl Copier {
         if let Some(workers) = plan.workers {
             builder = builder.workers(workers);
         }
+        if cfg!(target_arch = "x86_64") {
+            // Elsewhere there is none, and a source that shrinks ends the process by SIGBUS.
+            builder = builder.fault_guard();
+        }
         match builder.build() {
             Ok(pair) => {
                 let (sq, cq) = pair.split();
@@ -62,7 +81,7 @@ impl Copier {
     /// Copies all of `from` to `to`, and says what each mover did. `progress` hears of each chunk that is done.
     ///
     /// The queue ends here, on every path, so that no mover touches a mapping after this has returned.
-    pub(crate) fn copy(self, from: &MmapRaw, to: &MmapRaw, progress: impl FnMut(u64)) -> Result<Stats, Failure> {
+    pub(crate) fn copy(self, from: &MmapRaw, to: &MmapRaw, progress: impl FnMut(u64)) -> Result<Stats, Lost> {
         let len = from.len().min(to.len());
         let batch_max = self.plan.entries.min(BATCH);
         Copying {
@@ -73,6 +92,7 @@ impl Copier {
             batch: Vec::with_capacity(batch_max),
             batch_max,
             in_flight: 0,
+            missing: None,
             failed: FailedChunks::default(),
             progress,
         }
@@ -97,12 +117,14 @@ struct Copying<'a, P> {
     batch_max: usize,
     /// Operations submitted and not reaped.
     in_flight: usize,
+    /// The lowest offset of a page that is not there.
+    missing: Option<u64>,
     failed: FailedChunks,
     progress: P,
 }
 
 impl<P: FnMut(u64)> Copying<'_, P> {
-    fn run(mut self) -> Result<Stats, Failure> {
+    fn run(mut self) -> Result<Stats, Lost> {
         loop {
             self.fill();
             if self.batch.is_empty() && self.in_flight == 0 {
@@ -115,8 +137,11 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             }
             self.reap();
         }
+        if let Some(at) = self.missing {
+            return Err(Lost::MissingPage(at));
+        }
         if !self.failed.is_empty() {
-            return Err(Failure::new(self.failed.to_string()));
+            return Err(Failure::new(self.failed.to_string()).into());
         }
         Ok(self.copier.stats())
     }
@@ -146,7 +171,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         // the completion queue is dropped with `self`. The destination is a file of our own that this process maps
         // once; the chunks do not overlap, and nothing reads it before the copy is done. No reference to either is ever
         // made. That another process may write the source meanwhile, as with any file, can tear the bytes, not the
-        // program.
+        // program; that it may cut a file short is what the fault guard is for.
         match unsafe { sq.push_batch(&self.batch) } {
             Ok(()) => {
                 self.in_flight += sq.submit();
@@ -171,11 +196,14 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             if cqe.status().is_success() {
                 let rest = self.from.len() as u64 - cqe.user_data();
                 (self.progress)(rest.min(self.copier.plan.chunk as u64));
+            } else if cqe.status() == Status::FAULT {
+                let at = cqe.user_data() + u64::from(cqe.value());
+                self.missing = Some(self.missing.map_or(at, |lowest| lowest.min(at)));
             } else {
                 self.failed.add(cqe.user_data(), cqe.status());
             }
         }
-        if !self.failed.is_empty() {
+        if self.missing.is_some() || !self.failed.is_empty() {
             // The copy is lost: what is under way is waited for, and nothing more is begun.
             self.left = 0..0;
             self.batch.clear();

@@ -13,12 +13,13 @@ use memmap2::MmapRaw;
 use memring::queue::Stats;
 use memring::{INLINE, MoverId, WORKERS};
 
-use crate::copy::{Copier, Plan};
+use crate::copy::{Copier, Lost, Plan};
 use crate::destination::{Draft, Place};
 use crate::failure::Failure;
 use crate::report::Report;
 use crate::source::Source;
-use crate::{signals, size, verify};
+use crate::verify::{self, Unreadable};
+use crate::{signals, size};
 
 /// Arguments of `memring cp`.
 #[derive(Debug, Args)]
@@ -84,10 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let reserved = draft.reserve(source.len())?;
     let to = draft.map(source.len())?;
     let done = match (&from, &to) {
-        (Some(from), Some(to)) => {
-            let _watch = signals::watch(&source, from, place.path(), to);
-            copy_and_verify(options, copier, &source, from, to)?
-        }
+        (Some(from), Some(to)) => copy_and_verify(options, copier, (&source, from), (&draft, to))?,
         _ => Done { stats: copier.stats(), verified: options.verify.then_some(Duration::ZERO) },
     };
     source.check_whole()?;
@@ -118,20 +116,24 @@ struct Done {
 fn copy_and_verify(
     options: &Options,
     copier: Copier,
-    source: &Source,
-    from: &MmapRaw,
-    to: &MmapRaw,
+    (source, from): (&Source, &MmapRaw),
+    (draft, to): (&Draft, &MmapRaw),
 ) -> Result<Done, Failure> {
     let bar = progress_bar(source.len() as u64);
-    let stats = copier.copy(from, to, |bytes| bar.inc(bytes))?;
+    let stats = copier.copy(from, to, |bytes| bar.inc(bytes)).map_err(|lost| match lost {
+        Lost::MissingPage(at) => source.check_readable(at).err().unwrap_or_else(|| draft.unwritable()),
+        Lost::Failed(failure) => failure,
+    })?;
     if !options.verify {
         return Ok(Done { stats, verified: None });
     }
     bar.set_message("comparing");
     let begin = Instant::now();
-    match verify::first_difference(from, to) {
-        None => Ok(Done { stats, verified: Some(begin.elapsed()) }),
-        Some(at) => Err(Failure::file(source.path(), &format!("and its copy differ at offset {at}"))),
+    match verify::first_difference(source.file(), draft.file(), source.len()) {
+        Ok(None) => Ok(Done { stats, verified: Some(begin.elapsed()) }),
+        Ok(Some(at)) => Err(Failure::file(source.path(), &format!("and its copy differ at offset {at}"))),
+        Err(Unreadable::Source(error)) => Err(source.unreadable(error)),
+        Err(Unreadable::Copy(error)) => Err(draft.unreadable(error)),
     }
 }
 

@@ -158,7 +158,7 @@ impl<'a> Draft<'a> {
         Ok(Self { place, file: File::from(file), name: Some(name) })
     }
 
-    /// Makes sure of the space now: a page of a mapping that finds the disk full later raises a signal, not an error.
+    /// Makes sure of the space now: a page of a mapping that finds the disk full later is just missing.
     pub(crate) fn reserve(&self, len: usize) -> Result<Reserved, Failure> {
         if len == 0 {
             return Ok(Reserved::Allocated);
@@ -185,6 +185,19 @@ impl<'a> Draft<'a> {
             return Ok(None);
         }
         MmapOptions::new().len(len).map_raw(&self.file).map(Some).map_err(|error| self.cannot("map", error))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// A page of the mapping was missing, and the source is not to blame.
+    pub(crate) fn unwritable(&self) -> Failure {
+        Failure::new(format!("cannot write {:?}: the disk is full or failing", self.place.path))
+    }
+
+    pub(crate) fn unreadable(&self, error: io::Error) -> Failure {
+        self.cannot("read", error)
     }
 
     /// Gives it the permissions of the source and the name of the destination, which from now on is the copy, whole.

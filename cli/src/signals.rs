@@ -1,39 +1,27 @@
 //! What a signal may do to a copy: end it, with nothing left behind, one line and exit code 1.
 //!
-//! Two kinds arrive. *Somebody asks*: SIGINT, SIGTERM, SIGHUP, SIGQUIT. *A page is not there*: SIGBUS, when the source
-//! shrinks under its mapping or a disk fails; the thread that touched the page cannot go on. Both end the process on
-//! the spot, in the handler, since the threads that copy may be in the middle of anything. So a handler does only what
-//! signal-safety(7) allows: it reads what was laid out for it before, and calls `unlinkat`, `fstat`, `write` and
-//! `_exit`.
+//! Somebody asks, by SIGINT, SIGTERM, SIGHUP or SIGQUIT. The process ends on the spot, in the handler, since the
+//! threads that copy may be in the middle of anything. So the handler does only what signal-safety(7) allows: it reads
+//! what was laid out for it before, and calls `unlinkat`, `write` and `_exit`. It runs on the main thread alone: the
+//! workers start while requests are [held](hold).
 //!
 //! ```text
-//!  install ── hold ── remove_at_end ── release ── watch ── copying ── hold ── publish ── Held::done
-//!     └── a signal from here on ends the command ──────────────────────┘ not here        └─ as if never installed
+//!  install ── hold ── remove_at_end ── release ── copying ── hold ── publish ── Held::done
+//!     └── a signal from here on ends the command ────────────┘ not here        └─ as if never installed
 //! ```
 //!
-//! A SIGBUS is ours only if the kernel raised it for an address in one of the two mappings. Any other one goes where it
-//! would have gone without us: a fault to whoever handled it before (the standard library's report of a stack
-//! overflow), one sent by a process to its default, death.
-#![expect(
-    unsafe_code,
-    reason = "signal handling has no safe interface in std, and a handler reads what the kernel hands it"
-)]
-#![expect(clippy::disallowed_types, reason = "an atomic is all that a handler can share with the program")]
+//! A page that is missing, of a source that shrinks or a disk that fails, is no signal here: the queue has memring's
+//! fault guard, and the copy ends with an error like any other.
+#![expect(unsafe_code, reason = "signal handling has no safe interface in std")]
 
 use std::ffi::CString;
 use std::io::{self, IsTerminal};
 use std::mem::MaybeUninit;
-use std::ops::Range;
 use std::os::fd::RawFd;
-use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use libc::{c_int, c_void, siginfo_t};
-use memmap2::MmapRaw;
-
-use crate::source::Source;
+use libc::c_int;
 
 /// By which somebody asks the command to end.
 const REQUESTS: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
@@ -46,34 +34,15 @@ struct Leftover {
     name: CString,
 }
 
-/// The two mappings, and what to say when a page of one is not there.
-struct Watched {
-    source: Range<usize>,
-    destination: Range<usize>,
-    descriptor: RawFd,
-    len: u64,
-    shrank: Vec<u8>,
-    unreadable: Vec<u8>,
-    unwritable: Vec<u8>,
-}
-
 // A command copies once, so each of these is set once at most. Reading a `OnceLock` is one atomic load.
 static LEFTOVER: OnceLock<Leftover> = OnceLock::new();
-static WATCHED: OnceLock<Watched> = OnceLock::new();
-/// Who handled SIGBUS before.
-static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
-/// Whether the mappings of [`WATCHED`] are there; their addresses may be somebody else's afterwards.
-static WATCHING: AtomicBool = AtomicBool::new(false);
-/// Whether a thread is ending the process. One line is enough.
-static ENDING: AtomicBool = AtomicBool::new(false);
 /// Whether stderr is a terminal.
-static ON_TERMINAL: AtomicBool = AtomicBool::new(false);
+static ON_TERMINAL: OnceLock<bool> = OnceLock::new();
 
 /// From now on a signal ends the command in an orderly way.
 pub(crate) fn install() {
-    // Ordering: Relaxed, since the handler that reads it is installed later, and threads that may run it start later
-    // still.
-    ON_TERMINAL.store(io::stderr().is_terminal(), Ordering::Relaxed);
+    // Before the handler, which reads it.
+    ON_TERMINAL.get_or_init(|| io::stderr().is_terminal());
     // Over the limit of file sizes the system shall answer with an error, not with a signal.
     set(libc::SIGXFSZ, libc::SIG_IGN);
     for signal in REQUESTS {
@@ -81,10 +50,6 @@ pub(crate) fn install() {
         if action(signal, None).sa_sigaction != libc::SIG_IGN {
             set(signal, on_request as *const () as libc::sighandler_t);
         }
-    }
-    let before = action(libc::SIGBUS, None);
-    if BEFORE.set(before).is_ok() {
-        set(libc::SIGBUS, on_bus as *const () as libc::sighandler_t);
     }
 }
 
@@ -130,38 +95,6 @@ pub(crate) fn remove_at_end(folder: RawFd, name: &str) {
     }
 }
 
-/// While this lives, a page that is missing in one of the mappings ends the command in an orderly way.
-#[derive(Debug)]
-#[must_use = "the mappings are watched only while this lives"]
-pub(crate) struct Watch<'a>(#[expect(dead_code, reason = "keeps the mappings in place")] [&'a MmapRaw; 2]);
-
-pub(crate) fn watch<'a>(source: &Source, from: &'a MmapRaw, destination: &Path, to: &'a MmapRaw) -> Watch<'a> {
-    let line = |text: String| format!("memring: cp: {text}\n").into_bytes();
-    let range = |map: &MmapRaw| map.as_ptr().addr()..map.as_ptr().addr() + map.len();
-    let watched = Watched {
-        source: range(from),
-        destination: range(to),
-        descriptor: source.descriptor(),
-        len: source.len() as u64,
-        shrank: line(format!("{:?} shrank while it was copied", source.path())),
-        unreadable: line(format!("cannot read {:?}: Input/output error", source.path())),
-        unwritable: line(format!("cannot write {destination:?}: the disk is full or failing")),
-    };
-    // Set once: see WATCHED.
-    let _ = WATCHED.set(watched);
-    // Ordering: Release, so that a handler that sees this sees WATCHED set; pairs with the load in `line_for`. The
-    // threads that touch the mappings have it by the queue's own ordering anyway.
-    WATCHING.store(true, Ordering::Release);
-    Watch([from, to])
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        // Ordering: Relaxed, since no thread touches the mappings any more.
-        WATCHING.store(false, Ordering::Relaxed);
-    }
-}
-
 fn requests() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: `set` has room for a signal set.
@@ -175,94 +108,37 @@ fn requests() -> libc::sigset_t {
     set
 }
 
-/// Sets the action of a signal, to one of the handlers of this file or of libc's two constants.
+/// Sets the action of a signal, to the handler of this file or one of libc's two constants.
 fn set(signal: c_int, handler: libc::sighandler_t) {
     // Begins with the present one, since some platforms have fields of their own.
     let mut new = action(signal, None);
     new.sa_sigaction = handler;
     // All requests wait while one is handled.
     new.sa_mask = requests();
-    // ONSTACK: a thread's own stack may be what overflowed.
-    new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+    new.sa_flags = libc::SA_RESTART;
     action(signal, Some(&new));
 }
 
 /// The action of a signal before this call.
 fn action(signal: c_int, new: Option<&libc::sigaction>) -> libc::sigaction {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: `new` is null or an action whose handler is one of this file's, with the signature that SA_SIGINFO asks
-    // for, or libc's constant, for which no signature matters; `before` has room for one.
+    // SAFETY: `new` is null or an action whose handler is `on_request`, with the signature that is asked for without
+    // SA_SIGINFO, or libc's constant, for which no signature matters; `before` has room for one.
     unsafe { libc::sigaction(signal, new.map_or(ptr::null(), ptr::from_ref), before.as_mut_ptr()) };
     // SAFETY: the call can fail only for signals that do not exist or cannot be handled, so it has filled it.
     unsafe { before.assume_init() }
 }
 
-extern "C" fn on_request(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
-    end(b"memring: cp: interrupted; nothing was left behind\n");
-}
-
-extern "C" fn on_bus(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
-    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo, which lives until the handler returns.
-    let info = unsafe { &*info };
-    if info.si_code == libc::BUS_ADRERR {
-        // SAFETY: for BUS_ADRERR the kernel has set the address.
-        let address = unsafe { info.si_addr() }.addr();
-        if let Some(line) = line_for(address) {
-            end(line);
-        }
-    }
-    // Not ours. A fault is repeated when this returns and then meets its former handler; one that was sent is not, so
-    // it is sent again. The standard library would take that for a fault that will be repeated, so it gets the default.
-    if info.si_code > 0
-        && let Some(before) = BEFORE.get()
-    {
-        // SAFETY: the action is the one that sigaction gave us at `install`; nothing is asked back.
-        unsafe { libc::sigaction(signal, before, ptr::null_mut()) };
-    } else {
-        set(signal, libc::SIG_DFL);
-        // SAFETY: raise takes an integer; the signal waits until this handler returns.
-        unsafe { libc::raise(signal) };
-    }
-}
-
-/// What to say if the page at this address is missing, if it is one of ours.
-fn line_for(address: usize) -> Option<&'static [u8]> {
-    // Ordering: Acquire pairs with the Release in `watch`.
-    let watched = WATCHED.get().filter(|_| WATCHING.load(Ordering::Acquire))?;
-    if watched.destination.contains(&address) {
-        return Some(&watched.unwritable);
-    }
-    if !watched.source.contains(&address) {
-        return None;
-    }
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the descriptor stays open while the mapping is watched, and `stat` has room.
-    if unsafe { libc::fstat(watched.descriptor, stat.as_mut_ptr()) } != 0 {
-        return Some(&watched.unreadable);
-    }
-    // SAFETY: fstat succeeded, so it has filled it.
-    let size = unsafe { stat.assume_init() }.st_size;
-    let shrank = u64::try_from(size).is_ok_and(|size| size < watched.len);
-    Some(if shrank { &watched.shrank } else { &watched.unreadable })
-}
-
-/// Removes what would be left behind, says the line, ends the process.
-fn end(line: &[u8]) -> ! {
-    // Ordering: Relaxed, since only one of the swaps can find false; nothing else hangs on it.
-    if ENDING.swap(true, Ordering::Relaxed) {
-        loop {
-            // SAFETY: pause takes nothing and is async-signal-safe. The thread that came first ends the process.
-            unsafe { libc::pause() };
-        }
-    }
+/// Removes what would be left behind, says so, ends the process.
+extern "C" fn on_request(_: c_int) {
     if let Some(leftover) = LEFTOVER.get() {
         // SAFETY: the name is a C string that lives in a static; the descriptor outlives the command.
         unsafe { libc::unlinkat(leftover.folder, leftover.name.as_ptr(), 0) };
     }
-    if ON_TERMINAL.load(Ordering::Relaxed) {
+    if ON_TERMINAL.get() == Some(&true) {
         write(CLEAR_LINE);
     }
-    write(line);
+    write(b"memring: cp: interrupted; nothing was left behind\n");
     // SAFETY: _exit takes an integer and does not return; nothing of ours needs to be dropped.
     unsafe { libc::_exit(1) }
 }

@@ -2,12 +2,11 @@
 //!
 //! The length is taken once, when the file is opened, and everything after goes by it: the mapping, the space reserved
 //! for the copy, the number of chunks. A file that grows meanwhile is copied as long as it was, as by cp; one that
-//! shrinks has no copy ([`Source::check_whole`], and `signals.rs` for the pages that are gone).
+//! shrinks has no copy ([`Source::check_whole`]).
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
-use std::io::Read;
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -77,6 +76,23 @@ impl Source {
         Ok(())
     }
 
+    /// Whether the byte at this offset, whose page was missing in the mapping or in the copy's, can be read. If not,
+    /// the system says why.
+    pub(crate) fn check_readable(&self, at: u64) -> Result<(), Failure> {
+        self.check_whole()?;
+        match self.file.read_exact_at(&mut [0], at) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.unreadable(error)),
+        }
+    }
+
+    pub(crate) fn unreadable(&self, error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Failure::file(&self.path, "shrank while it was copied"),
+            _ => Failure::system("read", &self.path, error),
+        }
+    }
+
     pub(crate) fn is_same_file(&self, other: &Metadata) -> bool {
         (self.metadata.dev(), self.metadata.ino()) == (other.dev(), other.ino())
     }
@@ -102,8 +118,8 @@ impl Source {
         &self.path
     }
 
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.file.as_raw_fd()
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 }
 

@@ -1,28 +1,32 @@
 //! Comparing the copy with its source, byte by byte, before it is published.
-#![expect(unsafe_code, reason = "compares mappings, to which no reference may be made")]
+//!
+//! By reading the files, not their mappings: a page that is missing is an error of the read, in the system's own words.
 
-use memmap2::MmapRaw;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
-/// Compared at a time: small enough to find the byte quickly, large enough that memcmp is at its best.
-const BLOCK: usize = 1 << 20;
+/// Compared at a time, bytes: small enough to stay in a cache, large enough that reading costs few system calls.
+const BLOCK: usize = 256 << 10;
 
-/// The first offset at which the two differ.
-pub(crate) fn first_difference(one: &MmapRaw, other: &MmapRaw) -> Option<usize> {
-    let len = one.len().min(other.len());
-    let mut at = 0;
-    while at < len {
-        let block = BLOCK.min(len - at);
-        if differ(one, other, at, block) {
-            return (at..at + block).find(|&byte| differ(one, other, byte, 1)).or(Some(at));
-        }
-        at += block;
-    }
-    (one.len() != other.len()).then_some(len)
+/// A file could not be read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    Source(io::Error),
+    Copy(io::Error),
 }
 
-fn differ(one: &MmapRaw, other: &MmapRaw, at: usize, len: usize) -> bool {
-    let (one, other) = (one.as_ptr().wrapping_add(at), other.as_ptr().wrapping_add(at));
-    // SAFETY: the caller keeps `at + len` within both mappings, which are borrowed. Another process may write the files
-    // meanwhile; memcmp then compares what it finds, and no reference claims that the bytes stand still.
-    unsafe { libc::memcmp(one.cast(), other.cast(), len) != 0 }
+/// The first offset at which the first `len` bytes of the two differ.
+pub(crate) fn first_difference(source: &File, copy: &File, len: usize) -> Result<Option<usize>, Unreadable> {
+    let mut blocks = [vec![0; BLOCK.min(len)], vec![0; BLOCK.min(len)]];
+    for at in (0..len).step_by(BLOCK) {
+        let [one, other] = blocks.each_mut().map(|block| &mut block[..BLOCK.min(len - at)]);
+        source.read_exact_at(one, at as u64).map_err(Unreadable::Source)?;
+        copy.read_exact_at(other, at as u64).map_err(Unreadable::Copy)?;
+        if one != other {
+            let within = one.iter().zip(&*other).position(|(one, other)| one != other);
+            return Ok(within.map(|within| at + within));
+        }
+    }
+    Ok(None)
 }

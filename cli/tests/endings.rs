@@ -109,6 +109,19 @@ fn draft(traced: &Traced) -> PathBuf {
 }
 
 #[test]
+fn a_source_that_shrinks_before_the_comparing() {
+    for len in [0, SIZE / 2, SIZE - 1] {
+        let folder = Folder::with_source(&pattern(SIZE));
+        let arguments = ["--on", "inline", "--workers", "1", "--verify"];
+        let Some(mut traced) = about_to_copy(&folder, &arguments) else { return };
+        traced.run_until(|traced| fs::read(draft(traced)).expect("the draft") == pattern(SIZE));
+        shrink(&OpenOptions::new().write(true).open(folder.path("src")).expect("the source"), len);
+        assert_failed(&traced.release(), 1, "cp: \"src\" shrank while it was copied");
+        assert_eq!(folder.names(), ["src"]);
+    }
+}
+
+#[test]
 fn a_source_that_changes_before_the_comparing() {
     let folder = Folder::with_source(&pattern(SIZE));
     // The worker sleeps, so that waking it for its end is a system call between the copying and the comparing.

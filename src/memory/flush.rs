@@ -11,6 +11,9 @@
 //! of CPUID leaf 1, EBX bits 15:8, in units of 8 bytes. On other CPUs there is no flush, and [`can_flush`] says so.
 #![expect(unsafe_code, reason = "cache instructions have no safe wrapper")]
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use arch::{Instruction, fence, method};
+
 /// Whether this CPU has an instruction for it.
 pub(crate) fn can_flush() -> bool {
     arch::method().is_some()
@@ -45,19 +48,19 @@ mod arch {
     use std::sync::OnceLock;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    enum Instruction {
+    pub(in crate::memory) enum Instruction {
         Clwb,
         Clflushopt,
         Clflush,
     }
 
     #[derive(Clone, Copy, Debug)]
-    pub(super) struct Method {
-        instruction: Instruction,
-        pub(super) line_bytes: usize,
+    pub(in crate::memory) struct Method {
+        pub(in crate::memory) instruction: Instruction,
+        pub(in crate::memory) line_bytes: usize,
     }
 
-    pub(super) fn method() -> Option<Method> {
+    pub(in crate::memory) fn method() -> Option<Method> {
         static METHOD: OnceLock<Option<Method>> = OnceLock::new();
         *METHOD.get_or_init(detect)
     }
@@ -92,7 +95,7 @@ mod arch {
         }
     }
 
-    pub(super) fn fence() {
+    pub(in crate::memory) fn fence() {
         // SAFETY: SSE is part of x86-64.
         unsafe { _mm_sfence() }
     }

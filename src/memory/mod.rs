@@ -5,6 +5,8 @@
 mod cache;
 mod copy;
 mod flush;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod guarded;
 mod stream;
 
 pub(crate) use cache::{is_worth_streaming, streams_from};

@@ -133,18 +133,18 @@ impl<'a> Completions<'a> {
         token.end(status, value, self);
     }
 
-    /// As [`complete`](Completions::complete), for an operation whose stores may need a fence: one fence for all that
-    /// are posted together.
+    /// As [`complete_with`](Completions::complete_with), for an operation whose stores may need a fence: one fence for
+    /// all that are posted together.
     #[inline]
-    pub(super) fn complete_after(&mut self, stores: Stores, token: impl Token, status: Status) {
+    pub(super) fn complete_after(&mut self, stores: Stores, token: impl Token, status: Status, value: u32) {
         self.stores = self.stores.and(stores);
-        self.complete(token, status);
+        self.complete_with(token, status, value);
     }
 
     /// As [`complete_after`](Completions::complete_after), for an entry that the caller executed without a token.
-    pub(crate) fn complete_inline(&mut self, stores: Stores, sqe: &Sqe, status: Status) {
+    pub(crate) fn complete_inline(&mut self, stores: Stores, sqe: &Sqe, status: Status, value: u32) {
         self.stores = self.stores.and(stores);
-        self.end(sqe, status, 0);
+        self.end(sqe, status, value);
     }
 
     /// Ends an entry that was claimed here.

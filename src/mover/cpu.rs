@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "executes entries, whose submitters vouched for their memory")]
 
+use super::guard::Guard;
 use super::{Capabilities, Completions, DataMover, Lane, Progress};
 use crate::cqe::Status;
 use crate::memory::{self, Stores};
@@ -13,7 +14,10 @@ const PART_BYTES: u64 = 256 << 10;
 
 /// Copies, moves, sets and writes back with the CPU that calls it.
 #[derive(Debug)]
-pub(crate) struct CpuMover;
+pub(crate) struct CpuMover {
+    /// With it, a page that is missing ends the operation.
+    pub(crate) guard: Option<Guard>,
+}
 
 impl CpuMover {
     /// What this machine's CPU can do.
@@ -36,34 +40,55 @@ unsafe impl DataMover for CpuMover {
         let mut progress = Progress::Idle;
         while let Some((claimed, later)) = lane.claim_ahead() {
             // SAFETY: entries in a lane were pushed, and the push's contract vouches for their memory.
-            let (status, stores) = unsafe { execute_before(claimed.sqe(), || later.peek()) };
-            done.complete_after(stores, claimed, status);
+            let end = unsafe { execute(claimed.sqe(), self.guard, || later.peek()) };
+            done.complete_after(end.stores, claimed, end.status, end.value());
             progress = Progress::Busy;
         }
         progress
     }
 }
 
-/// Executes one entry on the calling thread. Its stores must be [fenced](Stores::fence) before its completion is
-/// posted.
-///
-/// # Safety
-///
-/// The regions that the entry names are valid and unaliased, as the push's contract says.
-#[inline]
-pub(crate) unsafe fn execute(sqe: &Sqe) -> (Status, Stores) {
-    // SAFETY: the caller's contract.
-    unsafe { execute_before(sqe, || None) }
+/// How an operation ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) status: Status,
+    /// Of a fault: how many bytes into the operation it was.
+    pub(super) offset: u64,
+    /// To be [fenced](Stores::fence) before the completion is posted.
+    pub(crate) stores: Stores,
 }
 
-/// As [`execute`], before the entry that `next` tells, if it knows: a streamed copy asks for its source early. Nothing
-/// but what goes past the cache asks `next`.
+impl Done {
+    /// What the completion carries.
+    #[inline]
+    pub(crate) fn value(&self) -> u32 {
+        u32::try_from(self.offset).unwrap_or(u32::MAX)
+    }
+}
+
+/// Executes one entry on the calling thread. Its stores must be fenced before its completion is posted.
 ///
 /// # Safety
 ///
-/// That of [`execute`]; nothing is asked of the next entry.
+/// The regions that the entry names are valid and unaliased, as the push's contract says; with a guard, what is there
+/// of them. Nothing is asked of the next entry.
+// Inlined, so that the answer stays in registers and the choice costs one test.
+#[inline(always)]
+pub(crate) unsafe fn execute<'a>(sqe: &Sqe, guard: Option<Guard>, next: impl FnOnce() -> Option<&'a Sqe>) -> Done {
+    if let Some(guard) = guard {
+        // SAFETY: the caller's contract.
+        return unsafe { guard.execute(sqe) };
+    }
+    // SAFETY: the caller's contract.
+    let (status, stores) = unsafe { execute_unguarded(sqe, next) };
+    Done { status, offset: 0, stores }
+}
+
+/// # Safety
+///
+/// That of [`execute`].
 #[inline]
-pub(crate) unsafe fn execute_before<'a>(sqe: &Sqe, next: impl FnOnce() -> Option<&'a Sqe>) -> (Status, Stores) {
+unsafe fn execute_unguarded<'a>(sqe: &Sqe, next: impl FnOnce() -> Option<&'a Sqe>) -> (Status, Stores) {
     let Ok(len) = usize::try_from(sqe.len()) else { return (Status::INVALID, Stores::Plain) };
     let Some(opcode) = sqe.opcode() else { return (Status::UNSUPPORTED, Stores::Plain) };
     if sqe.op_flags().contains(OpFlags::NO_CACHE_HINT) {
@@ -96,6 +121,8 @@ unsafe fn execute_cached(opcode: Opcode, sqe: &Sqe, len: usize) {
 /// # Safety
 ///
 /// That of [`execute`], whose entry, opcode and length these are.
+// Not inlined: its registers would be saved for every operation.
+#[inline(never)]
 unsafe fn execute_past_cache(opcode: Opcode, sqe: &Sqe, len: usize, next: Option<&Sqe>) -> Stores {
     let next = next.filter(|next| matches!(next.opcode(), Some(Opcode::Memcpy | Opcode::Memmove))).map(Sqe::src);
     let apart = sqe.dst().addr().abs_diff(sqe.src().addr()) >= len;

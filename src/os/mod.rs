@@ -1,8 +1,11 @@
-//! What memring asks of the operating system: to sleep on a word, to wake a reactor, to know of a fork.
+//! What memring asks of the operating system: to sleep on a word, to wake a reactor, to know of a fork, to
+//! go on after a fault.
 //!
 //! The ground under all layers, Linux only. Nothing here knows an entry or a mover.
 
 mod eventfd;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod fault;
 mod fork;
 mod futex;
 

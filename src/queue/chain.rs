@@ -19,7 +19,7 @@ use super::barrier::Hold;
 use super::route::lane_of;
 use super::stage::Stage;
 use crate::cqe::Cqe;
-use crate::mover::{Ended, Outlet, Sequel, Station, Tally, Telling, execute};
+use crate::mover::{Ended, Guard, Outlet, Sequel, Station, Tally, Telling, execute};
 use crate::sqe::{INLINE, Sqe};
 
 /// What waits for something else to end: members of chains, and what a barrier holds back.
@@ -31,12 +31,18 @@ pub(crate) struct Chains {
     pub(super) hold: Mutex<Hold>,
     /// What ends here: INLINE's, then those of the lanes.
     tallies: Box<[Tally]>,
+    guard: Option<Guard>,
 }
 
 impl Chains {
-    pub(crate) fn new(entries: usize, outlet: Arc<Outlet>, stations: Box<[Arc<Station>]>) -> Self {
+    pub(crate) fn new(
+        entries: usize,
+        outlet: Arc<Outlet>,
+        stations: Box<[Arc<Station>]>,
+        guard: Option<Guard>,
+    ) -> Self {
         let tallies = (0..=stations.len()).map(|_| Tally::default()).collect();
-        Self { outlet, stations, parked: Table::new(entries), hold: Mutex::new(Hold::new(entries)), tallies }
+        Self { outlet, stations, parked: Table::new(entries), hold: Mutex::new(Hold::new(entries)), tallies, guard }
     }
 
     /// Parks the members of the stage's chains, and leaves their heads in it.
@@ -67,12 +73,12 @@ impl Chains {
     /// Executes an entry on this thread.
     fn execute(&self, sqe: Sqe) -> Ended {
         // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
-        let (status, stores) = unsafe { execute(&sqe) };
-        stores.fence();
-        if status.is_success() {
+        let end = unsafe { execute(&sqe, self.guard, || None) };
+        end.stores.fence();
+        if end.status.is_success() {
             self.tally(&sqe).add(0, sqe.len());
         }
-        Ended { sqe, status, value: 0 }
+        Ended { sqe, status: end.status, value: end.value() }
     }
 
     /// Tells the end of an operation at once.

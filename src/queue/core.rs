@@ -7,7 +7,7 @@ use memring_ring::Gate;
 use super::chain::Chains;
 use super::route::Route;
 use super::stats::{Books, Stats};
-use crate::mover::{Outlet, Station};
+use crate::mover::{Guard, Outlet, Station};
 use crate::os::Birth;
 
 /// The shared part of a queue pair. Each half holds it, so it lives as long as either.
@@ -25,6 +25,8 @@ pub(crate) struct Core {
     pub(crate) stations: Box<[Arc<Station>]>,
     pub(crate) books: Books,
     pub(crate) birth: Birth,
+    /// For what goes inline, as the CPU mover has it.
+    pub(crate) guard: Option<Guard>,
 }
 
 impl Core {

@@ -14,7 +14,7 @@ use super::stage::Stage;
 use super::stats::{self, Stats};
 use crate::cqe::Cqe;
 use crate::memory::{self, Stores};
-use crate::mover::{Account, Completions, Gathered, InUse, Place, execute, execute_before};
+use crate::mover::{Account, Completions, Gathered, InUse, Place, execute};
 use crate::sqe::{INLINE, Sqe, SqeFlags};
 
 /// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
@@ -378,13 +378,14 @@ impl SubmissionQueue {
 
     /// Executes, on this thread, each run of entries that go inline.
     fn execute_inline(&mut self) {
+        let guard = self.core.guard;
         let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE).map(|(_, run)| run);
         if InUse::IS_CHECKED || self.staged.has(SqeFlags::KNOWN) {
             let mut done = Completions::new(&self.account, &mut self.gathered);
             for sqe in inline.flatten() {
                 // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
-                let (status, stores) = unsafe { execute(sqe) };
-                done.complete_inline(stores, sqe, status);
+                let end = unsafe { execute(sqe, guard, || None) };
+                done.complete_inline(end.stores, sqe, end.status, end.value());
             }
             return;
         }
@@ -394,10 +395,10 @@ impl SubmissionQueue {
             let cqes = &mut self.gathered.room()[..part.len()];
             for (at, (cqe, sqe)) in cqes.iter_mut().zip(part).enumerate() {
                 // SAFETY: as above.
-                let (status, stored) = unsafe { execute_before(sqe, || part.get(at + 1)) };
-                stores = stores.and(stored);
-                bytes = sqe.len().saturating_add(bytes);
-                *cqe = Cqe::new(sqe.data(), status, INLINE);
+                let end = unsafe { execute(sqe, guard, || part.get(at + 1)) };
+                stores = stores.and(end.stores);
+                bytes = if end.status.is_success() { sqe.len() } else { 0 }.saturating_add(bytes);
+                *cqe = Cqe::new(sqe.data(), end.status, INLINE).with_value(end.value());
             }
             stores.fence();
             self.account.record(part.len() as u64, part.len() as u64, bytes);

@@ -44,6 +44,15 @@ fn build_options_out_of_range() {
 }
 
 #[test]
+fn a_fault_guard_is_there_or_refused() {
+    let built = QueuePair::builder().entries(1).workers(0).fault_guard().build();
+    match cfg!(target_arch = "x86_64") {
+        true => drop(built.expect("there is one")),
+        false => assert!(matches!(built, Err(BuildError::FaultGuard))),
+    }
+}
+
+#[test]
 fn the_largest_options_are_in_range() {
     must_end(|| {
         let mut builder = QueuePair::builder().entries(1).workers(64);
