@@ -3,7 +3,7 @@
 use core::fmt;
 use std::io;
 
-use crate::check::Refusal;
+use crate::sqe::Refusal;
 use crate::sqe::Sqe;
 
 macro_rules! push_errors {

@@ -39,13 +39,10 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("memring needs Linux: futex, eventfd, pthread_atfork");
 
-mod check;
-mod course;
 pub mod cqe;
 mod error;
 mod memory;
 pub mod mover;
-mod opcode;
 mod os;
 pub mod queue;
 pub mod sqe;

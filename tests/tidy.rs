@@ -46,8 +46,7 @@ const MAY_HOLD_UNSAFE: &[&str] = &[
 ];
 
 /// The modules of `src/`, lowest layer first. A module may import what is below it; in the first layer, each other too.
-const LAYERS: &[&[&str]] =
-    &[&["error", "sqe", "cqe", "opcode", "check", "course"], &["os", "memory"], &["mover"], &["queue"]];
+const LAYERS: &[&[&str]] = &[&["error", "sqe", "cqe"], &["os", "memory"], &["mover"], &["queue"]];
 
 /// The implementations of `DataMover` in `src/mover/`, which must not know each other.
 const MOVERS: &[&str] = &["cpu", "broken"];

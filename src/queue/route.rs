@@ -8,8 +8,8 @@
 
 use core::fmt;
 
-use crate::check::Refusal;
 use crate::mover::Capabilities;
+use crate::sqe::Refusal;
 use crate::sqe::{INLINE, MoverId, ROUTED, Sqe, WORKERS};
 
 /// Ids from here on belong to the movers of [`Builder::mover`](super::Builder::mover), in the order they were added.

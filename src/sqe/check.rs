@@ -3,7 +3,7 @@
 //! The quick answer ([`Sqe::is_plain`]) is for the path of every entry, the exact one ([`Sqe::check`]) for what the
 //! quick one does not let through.
 
-use crate::sqe::{OpFlags, Opcode, Sqe, SqeFlags};
+use super::{OpFlags, Opcode, Sqe, SqeFlags};
 
 impl Sqe {
     /// Whether word 3 is an address.

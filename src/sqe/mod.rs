@@ -12,13 +12,18 @@
 //! | 3 | source address, or the set pattern |
 //! | 4 | length, bytes |
 //! | 5 | operand of operations to come |
-//! | 6 | internal, zero in a pushed entry: see `course.rs` |
+//! | 6 | internal, zero in a pushed entry: `course.rs` says what for |
 
 use core::fmt;
 
 use memring_ring::Words;
 
-pub use crate::opcode::{OpFlags, Opcode, SqeFlags};
+mod check;
+mod course;
+mod opcode;
+
+pub(crate) use self::check::Refusal;
+pub use self::opcode::{OpFlags, Opcode, SqeFlags};
 
 /// Which mover executes an entry.
 ///

@@ -9,7 +9,7 @@
 //! | 40 to 59 | of a chain's head: how many members are parked behind it |
 //! | 63 | it was cancelled while it was held back |
 
-use crate::sqe::{DESTINATION, INLINE, LENGTH, OpFlags, Opcode, SOURCE, Sqe, SqeFlags, WORKERS};
+use super::{DESTINATION, INLINE, LENGTH, OpFlags, Opcode, SOURCE, Sqe, SqeFlags, WORKERS};
 
 const COURSE: usize = 6;
 const KEY_BITS: u32 = 20;
