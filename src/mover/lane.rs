@@ -129,6 +129,16 @@ impl Budget {
     }
 }
 
+/// What became of the next entry of a chunk.
+enum Next {
+    /// It may be claimed, or a part of it that stands in its place.
+    Ready,
+    /// It must wait for another poll.
+    NotNow,
+    /// It was the rest of an operation that has failed, and stands there no more.
+    Lost,
+}
+
 /// A mover's lane, for the length of one poll.
 #[derive(Debug)]
 pub struct Lane<'a> {
@@ -188,41 +198,42 @@ impl<'a> Lane<'a> {
             if !self.chunk.is_unpaid {
                 return true;
             }
-            if let Some(is_paid) = self.pay() {
-                return is_paid;
+            match self.pay() {
+                Next::Ready => return true,
+                Next::NotNow => return false,
+                Next::Lost => {}
             }
         }
         false
     }
 
-    /// Takes the next entry, of a chunk that may have long ones, from the budget; cuts it, if it is too long. Whether it
-    /// may be claimed; none if it is none any more.
-    fn pay(&mut self) -> Option<bool> {
+    /// Takes the next entry, of a chunk that may have long ones, from the budget; cuts it, if it is too long.
+    fn pay(&mut self) -> Next {
         let sqe = self.chunk.sqes[self.chunk.next];
         let is_long = sqe.len() > self.longest || self.budget.is_exceeded_by(sqe.len());
         match self.station.capabilities.part().filter(|_| is_long && sqe.has_parts()) {
             Some(part) => self.cut(sqe, part),
             None => {
                 self.budget.bytes = self.budget.bytes.saturating_sub(sqe.len());
-                Some(true)
+                Next::Ready
             }
         }
     }
 
     /// Puts a part in the place of the next entry, which is longer than this poll may do, and the rest where others
-    /// find it; whether the poll may go on.
+    /// find it.
     #[cold]
-    fn cut(&mut self, sqe: Sqe, part: u64) -> Option<bool> {
+    fn cut(&mut self, sqe: Sqe, part: u64) -> Next {
         let is_lost = self.account.outlet.is_lost(&sqe);
-        let Some(room) = self.budget.room() else { return Some(false) };
+        let Some(room) = self.budget.room() else { return Next::NotNow };
         if self.chunk.rest.is_some() && (is_lost || sqe.is_sequential()) {
-            return Some(false);
+            return Next::NotNow;
         }
         if is_lost {
             // It goes no further: what is left of it ends when the mover has returned.
             self.chunk.next += 1;
             self.chunk.rest = Some(sqe);
-            return None;
+            return Next::Lost;
         }
         let part = part.min(room);
         let cut = (part < sqe.len()).then(|| self.account.outlet.cut(sqe, part)).flatten();
@@ -240,7 +251,7 @@ impl<'a> Lane<'a> {
             }
             None => {}
         }
-        Some(true)
+        Next::Ready
     }
 
     /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.
