@@ -183,6 +183,29 @@ fn a_waiting_caller_executes_what_the_workers_cannot() {
     }
 }
 
+/// A caller that stops waiting in the middle of a chain leaves the rest of it to the workers.
+#[test]
+fn a_caller_that_has_waited_keeps_nothing_to_itself() {
+    must_end(|| {
+        let mut bytes = vec![0_u8; 2 << 20];
+        let (low, len) = (bytes.as_mut_ptr(), (2 << 20) - 1);
+        // Two that write over their own sources, and so go on part by part, and a chain of three.
+        let moves = [Sqe::memmove(low, low.wrapping_add(1), len).drain(), Sqe::memmove(low.wrapping_add(1), low, len)];
+        let chain = [Sqe::nop().link(), Sqe::nop().link(), Sqe::nop()];
+        for batch in [&chain[..], &moves[..1], &moves[1..]] {
+            let mut queue = Staffed::new(1);
+            let stopped = Stopped::new(&queue.threads);
+            // SAFETY: the bytes live until all completions were reaped, and one operation at a time uses them.
+            unsafe { queue.sq.push_batch(batch) }.expect("there is room");
+            queue.sq.submit();
+            assert!(queue.cq.wait(1, Some(Duration::ZERO)).is_ok());
+            assert!(queue.executed_by(Driver::Caller) < 3, "it has not waited for all of them");
+            drop(stopped);
+            queue.poll(batch.len());
+        }
+    });
+}
+
 /// With the worker stopped, a drain gets nothing done, however often it is called.
 #[test]
 fn a_polling_caller_never_executes_for_the_workers() {

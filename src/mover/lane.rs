@@ -65,6 +65,12 @@ impl Chunk {
         self.len - self.next
     }
 
+    /// Takes out all that was not handed out.
+    pub(crate) fn take_all(&mut self) -> &[Sqe] {
+        let waiting = std::mem::replace(&mut self.next, self.len)..self.len;
+        &self.sqes[waiting]
+    }
+
     /// An entry with this user data that has not begun: taken out, one at a time.
     pub(crate) fn withdraw(&mut self, user_data: u64) -> Option<Sqe> {
         let waiting = &mut self.sqes[self.next..self.len];
@@ -101,9 +107,6 @@ pub(crate) struct Budget {
 impl Budget {
     /// One chunk: what a driver thread claims before it looks around.
     pub(crate) const CHUNK: Self = Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64, strict: None };
-
-    /// Nothing but what the driver has taken already.
-    pub(crate) const NOTHING: Self = Self { bytes: 0, operations: 0, strict: None };
 
     pub(crate) fn strict(bytes: u64, operations: u64) -> Self {
         Self { bytes, operations, strict: Some(bytes) }

@@ -386,6 +386,8 @@ impl Inner {
             }
             was_armed |= self.sleep(min, deadline.map(|deadline| deadline - now));
         }
+        // What the helper has taken on would wait for the next wait.
+        self.helper.iter_mut().for_each(Driver::hand_over);
         if was_armed {
             self.arm_again();
         }

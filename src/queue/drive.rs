@@ -62,6 +62,20 @@ impl Driver {
         !self.full && (self.has_own_work() || !self.station.is_empty())
     }
 
+    /// Gives back to the lane what this driver has taken and not handed to its mover: it will not come to it soon.
+    pub(crate) fn hand_over(&mut self) {
+        if !self.has_own_work() {
+            return;
+        }
+        let waiting = self.chunk.take_all();
+        self.account.settle(waiting.len() as u64);
+        self.station.push_batch(waiting);
+        let mut successors = [Sqe::nop(); Gathered::ROOM];
+        let count = self.gathered.take_successors(&mut successors);
+        self.station.push_batch(&successors[..count]);
+        self.station.wake_one();
+    }
+
     /// Whether it has taken entries on that no other driver can do.
     fn has_own_work(&self) -> bool {
         !self.chunk.is_empty() || self.gathered.has_successors()
@@ -148,10 +162,7 @@ impl Driver {
 
     /// Ends the work of a broken mover's driver, where others are left to go on.
     fn leave(mut self) {
-        // What it took, nobody else will do.
-        while self.has_own_work() {
-            self.poll(&mut Budget::NOTHING.clone());
-        }
+        self.hand_over();
         if !self.station.is_empty() {
             self.station.wake_one();
         }
