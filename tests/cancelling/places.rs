@@ -126,6 +126,21 @@ fn what_a_small_budget_has_left_over() {
     assert_eq!(bytes, [7, 7, 0, 7, 7, 0]);
 }
 
+/// Too little is left of the first budget to begin the second entry, which the driver has taken from the lane already.
+#[test]
+fn what_a_driver_has_taken_and_not_begun() {
+    let mut bytes = vec![0_u8; 10_000];
+    let at = bytes.as_mut_ptr();
+    let builder = QueuePair::builder().entries(8).workers(0).poll_budget(4100);
+    let (mut sq, mut cq) = builder.build().expect("a queue").split();
+    submit(&mut sq, &[Sqe::memset(at, 7, 64), Sqe::memset(at.wrapping_add(64), 7, 6000)]);
+    assert_eq!(cq.drain().count(), 1);
+    assert_eq!(cq.stats().mover(WORKERS).bytes, 64);
+    assert_eq!((cq.cancel(1), cq.cancel(1)), (1, 0));
+    assert_eq!(cq.drain().map(|cqe| (cqe.user_data(), cqe.status())).collect::<Vec<_>>(), [(1, CANCELLED)]);
+    assert!(bytes[64..].iter().all(|&byte| byte == 0), "it was not touched");
+}
+
 #[test]
 fn a_large_copy_that_has_begun() {
     const LEN: usize = 2 << 20;
