@@ -294,7 +294,8 @@ fn a_drop_waits_for_all_parts() {
                 // SAFETY: the buffers are not touched until the queue's drop has returned.
                 unsafe { submit(&mut sq, &[batch[0].link(), batch[1], batch[2]]) };
                 if begun {
-                    assert_eq!(cq.drain().count(), 0);
+                    // Workers may be done with some of it.
+                    assert!(workers > 0 || cq.drain().count() == 0);
                 }
                 assert!(workers > 0 || sq.in_flight() == 3, "nothing is done whole yet");
                 drop(cq);
