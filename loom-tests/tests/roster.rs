@@ -3,7 +3,7 @@
 
 use loom_tests::Fault::{Ring, Step};
 use loom_tests::{ASLEEP, Blocking, Event, Model, is_faulty, play};
-use memring_ring::sync::Mutant;
+use memring_ring::sync::{AtomicU64, Mutant, Ordering};
 use memring_ring::{Gate, Lane, Roster, Wake};
 
 pub(crate) const MODELS: &[Model] = &[
@@ -50,8 +50,15 @@ pub(crate) const MODELS: &[Model] = &[
             (Ring(Mutant::RosterRingerFence), ASLEEP),
         ],
     },
+    Model {
+        name: "roster::roused",
+        bound: 4,
+        body: roused,
+        catches: &[(Ring(Mutant::RosterRouse), ASLEEP), (Step(NO_SECOND_LOOK), ASLEEP)],
+    },
 ];
 
+const NO_SECOND_LOOK: &str = "a driver that steps aside does not look again";
 const KEEPS_IT: &str = "a driver that leaves something wakes nobody for it";
 const WAKES_ONE: &str = "the close wakes one driver only";
 const WAITS_ANYWAY: &str = "a member that was rung before it could arm waits all the same";
@@ -62,6 +69,7 @@ struct World {
     service: Gate,
     blocking: Blocking,
     event: Event,
+    told: AtomicU64,
 }
 
 impl World {
@@ -72,6 +80,7 @@ impl World {
             service: Gate::default(),
             blocking: Blocking::new(),
             event: Event::new(),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -161,4 +170,25 @@ fn armed_member() {
         }
     };
     play(World::new(1), &[drive, |world| world.submit(1)], |_| ());
+}
+
+/// Hunts a driver that steps aside, since it can take nothing, and sleeps on although it is told to come (P6e).
+///
+/// What it is told of stands in a word that nothing else orders. Entries arrive meanwhile, and ring for nobody.
+fn roused() {
+    let drive = |world: &World| {
+        while world.told.load(Ordering::Relaxed) == 0 {
+            world.roster.step_aside(0);
+            // Ordering: Relaxed, both; the member's word has ordered it.
+            if world.told.load(Ordering::Relaxed) == 0 || is_faulty(NO_SECOND_LOOK) {
+                world.roster.sleep(0, &world.blocking, None);
+            }
+            world.roster.retract(0);
+        }
+    };
+    let tell = |world: &World| {
+        world.told.store(1, Ordering::Relaxed); // Ordering: published by the rousing.
+        world.roster.rouse(0, &world.blocking);
+    };
+    play(World::new(1), &[drive, tell, |world| world.submit(1)], |_| ());
 }

@@ -281,8 +281,30 @@ impl Roster {
     }
 
     /// Blocks a member's word without announcing it: for a sleeper that nobody shall ring, since it can take nothing.
+    /// It can be [roused](Roster::rouse), and must look for that before it sleeps.
     pub fn step_aside(&self, member: usize) {
         self.members[member].swap(BLOCKED);
+    }
+
+    /// Takes a member's announcement, whether it stands on the roster or has stepped aside, and wakes it if it was
+    /// blocked: for what concerns this one. An armed one is left to the caller.
+    ///
+    /// Call it after publishing. No fence is needed: both sides modify the member's word, so either this takes the
+    /// announcement, or the member knows what was published when it looks again (P6e).
+    pub fn rouse(&self, member: usize, sleep: &impl Sleep) -> Option<Wake> {
+        // Ordering: AcqRel, partner: the swaps in `announce` and `step_aside`.
+        let order = ordering(Mutant::RosterRouse, Ordering::AcqRel);
+        let wake = Wake::from_word(self.members[member].0.swap(AWAKE, order));
+        if wake == Some(Wake::Blocked) {
+            sleep.wake(&self.members[member]);
+        }
+        wake
+    }
+
+    /// How many members it has.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.members.len()
     }
 
     /// Changes a blocked member's announcement to an armed one; false if it was rung already.

@@ -255,6 +255,8 @@ mutants! {
     TableGeneration,
     /// The parts of a split operation are counted down relaxed: the last one does not know what the others did.
     SplitCountDown,
+    /// A member of a roster is roused relaxed: it falls asleep again without knowing what for it was roused.
+    RosterRouse,
     /// The gate is passed by a separate load and add: an entry slips in behind a close that has already counted.
     GatePass,
 }

@@ -139,9 +139,9 @@ impl Account {
     /// Tells an operation's end at once.
     fn end(&self, ended: Ended) {
         if ended.sqe.mover() == self.mover {
-            self.tally.add(1, 0);
+            self.tally.add(1, ended.uncounted);
         } else {
-            self.sequel.tally(&ended.sqe).add(1, 0);
+            self.sequel.tally(&ended.sqe).add(1, ended.uncounted);
         }
         match ended.telling(&self.outlet.in_use) {
             Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),

@@ -36,7 +36,7 @@ impl<'a> Claimed<'a> {
         Self { sqe, account }
     }
 
-    /// What to do.
+    /// What to do. Its last word is the queue's own, so it cannot be pushed to another one as it is.
     #[must_use]
     #[inline]
     pub fn sqe(&self) -> &Sqe {

@@ -209,8 +209,9 @@ impl<'a> Completions<'a> {
     fn report(&mut self, ended: Ended) {
         if ended.sqe.mover() == self.account.mover {
             self.operations_beyond = self.operations_beyond.wrapping_add(1);
+            self.bytes = self.bytes.saturating_add(ended.uncounted);
         } else {
-            self.account.sequel.tally(&ended.sqe).add(1, 0);
+            self.account.sequel.tally(&ended.sqe).add(1, ended.uncounted);
         }
         let is_full = match ended.telling(&self.account.outlet.in_use) {
             Telling::Silent => {

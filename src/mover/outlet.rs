@@ -141,13 +141,13 @@ impl Outlet {
 
     /// Ends an entry. None: it was a part, and others are not done yet. Whatever it stored is fenced already.
     pub(crate) fn join(&self, sqe: Sqe, status: Status, value: u32) -> Option<Ended> {
-        let Some(record) = sqe.record() else { return Some(Ended { sqe, status, value }) };
+        let Some(record) = sqe.record() else { return Some(Ended { sqe, status, value, uncounted: 0 }) };
         if !status.is_success() {
             self.splits.blame(record, trouble(&sqe, status, value));
         }
         let (whole, worst) = self.splits.finish::<Sqe>(record, sqe.len())?;
         Some(match worst {
-            None => Ended { sqe: whole, status: Status::SUCCESS, value: 0 },
+            None => Ended { sqe: whole, status: Status::SUCCESS, value: 0, uncounted: 0 },
             Some(worst) => told(whole, worst),
         })
     }
@@ -168,5 +168,5 @@ fn told(whole: Sqe, trouble: u64) -> Ended {
     let status = Status::from_u16((trouble & ((1 << STATUS_BITS) - 1)) as u16);
     let offset = (trouble >> STATUS_BITS) - whole.dst().addr() as u64;
     let value = if status == Status::FAULT { u32::try_from(offset).unwrap_or(u32::MAX) } else { 0 };
-    Ended { sqe: whole, status, value }
+    Ended { sqe: whole, status, value, uncounted: 0 }
 }

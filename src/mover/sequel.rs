@@ -17,6 +17,8 @@ pub(crate) struct Ended {
     pub(crate) sqe: Sqe,
     pub(crate) status: Status,
     pub(crate) value: u32,
+    /// Bytes that are not in the books yet.
+    pub(crate) uncounted: u64,
 }
 
 /// How an operation's end is told.
@@ -33,7 +35,7 @@ pub(crate) enum Telling {
 impl Ended {
     /// Nothing but cancelled.
     pub(crate) const fn cancelled(sqe: Sqe) -> Self {
-        Self { sqe, status: Status::CANCELLED, value: 0 }
+        Self { sqe, status: Status::CANCELLED, value: 0, uncounted: 0 }
     }
 
     /// How its end is told: failures always by a completion of their own. Its memory is not in use any more.

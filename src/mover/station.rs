@@ -63,13 +63,18 @@ impl Station {
     #[inline]
     pub(crate) fn wake_one(&self) -> bool {
         let Some((member, how)) = self.roster.ring_with(&Futex) else { return false };
+        self.finish_wake(member, how);
+        true
+    }
+
+    /// Finishes a wake: an armed driver waits for its descriptor.
+    fn finish_wake(&self, member: usize, how: Wake) {
         if how == Wake::Armed
             && let Some(fd) = self.fds[member].get()
         {
             fd.signal();
         }
         self.wakes.add(1);
-        true
     }
 
     /// Takes out what has this user data and has not begun, and gives each to `end`; returns how many.
@@ -108,7 +113,11 @@ impl Station {
     /// Asks the movers of all driver threads to give up what has this user data.
     pub(crate) fn ask_to_cancel(&self, user_data: u64) {
         self.asked.add(user_data);
-        while self.wake_one() {}
+        for member in 0..self.roster.members() {
+            if let Some(how) = self.roster.rouse(member, &Futex) {
+                self.finish_wake(member, how);
+            }
+        }
     }
 
     /// What a driver that has heard `heard` cancels must pass on to its mover; counts them as heard.

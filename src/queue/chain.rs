@@ -18,7 +18,6 @@ use memring_ring::Table;
 use super::barrier::Hold;
 use super::route::lane_of;
 use super::stage::Stage;
-use crate::cqe::Cqe;
 use crate::mover::{Ended, Guard, Outlet, Sequel, Station, Tally, Telling, execute};
 use crate::sqe::{INLINE, Sqe};
 
@@ -75,25 +74,41 @@ impl Chains {
         // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
         let end = unsafe { execute(&sqe, self.guard, || None) };
         end.stores.fence();
-        if end.status.is_success() {
-            self.tally(&sqe).add(0, sqe.len());
-        }
-        Ended { sqe, status: end.status, value: end.value() }
+        let uncounted = if end.status.is_success() { sqe.len() } else { 0 };
+        Ended { sqe, status: end.status, value: end.value(), uncounted }
     }
 
-    /// Tells the end of an operation at once.
-    fn tell(&self, ended: Ended) {
-        self.tally(&ended.sqe).add(1, 0);
+    /// Tells the end of an operation at once. Whether a barrier's time has come.
+    fn tell(&self, ended: Ended) -> bool {
+        self.tally(&ended.sqe).add(1, ended.uncounted);
         match ended.telling(&self.outlet.in_use) {
-            Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
-            Telling::Silent => self.post(&[], 1),
+            Telling::Alone(cqe) | Telling::Together(cqe) => self.outlet.post(&[cqe], 0),
+            Telling::Silent => self.outlet.post(&[], 1),
         }
     }
 
-    fn post(&self, cqes: &[Cqe], silent: u64) {
-        if self.outlet.post(cqes, silent) {
-            self.open_barrier();
+    /// Sends an entry to where it is executed, and goes on with its chain. Whether a barrier's time has come.
+    fn send_on(&self, sqe: Sqe) -> bool {
+        let (mut next, mut is_time) = (Some(sqe), false);
+        while let Some(sqe) = next {
+            let ended = match lane_of(sqe.mover()) {
+                _ if sqe.is_cancelled() => Ended::cancelled(sqe),
+                None => self.execute(sqe),
+                Some(lane) => {
+                    let station = &self.stations[lane];
+                    station.push_batch(&[sqe]);
+                    if station.is_caller_driven {
+                        self.outlet.call_reaper();
+                    } else {
+                        station.wake_one();
+                    }
+                    break;
+                }
+            };
+            is_time |= self.tell(ended);
+            next = self.follow(ended, &mut |ended| is_time |= self.tell(ended));
         }
+        is_time
     }
 }
 
@@ -116,25 +131,15 @@ impl Sequel for Chains {
     }
 
     fn send(&self, sqe: Sqe) {
-        let mut next = Some(sqe);
-        while let Some(sqe) = next {
-            let ended = match lane_of(sqe.mover()) {
-                _ if sqe.is_cancelled() => Ended::cancelled(sqe),
-                None => self.execute(sqe),
-                Some(lane) => {
-                    let station = &self.stations[lane];
-                    station.push_batch(&[sqe]);
-                    return if station.is_caller_driven { self.outlet.call_reaper() } else { _ = station.wake_one() };
-                }
-            };
-            self.tell(ended);
-            next = self.follow(ended, &mut |ended| self.tell(ended));
+        if self.send_on(sqe) {
+            self.open_barrier();
         }
     }
 
     fn open_barrier(&self) {
         while let Some(sqe) = self.next_let_in() {
-            self.send(sqe);
+            // What has ended by that is seen by the next look.
+            self.send_on(sqe);
         }
     }
 

@@ -181,7 +181,8 @@ impl CompletionQueue {
         }
     }
 
-    /// How many operations were submitted and have not ended. Completions that wait to be reaped are not counted.
+    /// How many operations were submitted and have not ended. Completions that wait to be reaped are not counted, and
+    /// the last of them may be visible a moment later than this says: to reap all, count what was reaped.
     ///
     /// # Examples
     ///

@@ -141,7 +141,8 @@ impl SqeFlags {
     /// The next entry of the same submit begins when this one has succeeded; if it fails, all the rest of the chain is
     /// cancelled.
     pub const LINK: Self = Self(1 << 0);
-    /// The next entry of the same submit begins when this one has ended, well or badly.
+    /// The next entry of the same submit begins when this one has ended, well or badly. With [`LINK`](Self::LINK) too,
+    /// this holds.
     pub const HARD_LINK: Self = Self(1 << 1);
     /// This entry (or its whole chain) begins when all that was submitted before it has ended, and what is submitted
     /// after it begins when it has ended.
