@@ -151,6 +151,10 @@ pub struct Lane<'a> {
     budget: &'a mut Budget,
     /// Longer entries are cut.
     longest: u64,
+    /// The entry of the chunk that this poll began with.
+    first: usize,
+    /// Chunks that this poll has taken.
+    refills: u32,
 }
 
 impl<'a> Lane<'a> {
@@ -162,7 +166,8 @@ impl<'a> Lane<'a> {
         budget: &'a mut Budget,
     ) -> Self {
         chunk.exhausted = false;
-        Self { station, account, chunk, budget, longest: station.capabilities.longest_whole() }
+        let (longest, first) = (station.capabilities.longest_whole(), chunk.next);
+        Self { station, account, chunk, budget, longest, first, refills: 0 }
     }
 
     /// Takes on the successors that earlier polls have left to this driver, as far as there is room.
@@ -173,6 +178,7 @@ impl<'a> Lane<'a> {
         }
         let taken = gathered.take_successors(&mut self.chunk.sqes);
         (self.chunk.next, self.chunk.len, self.chunk.is_unpaid) = (0, taken, true);
+        self.first = 0;
         self.account.claim(taken as u64);
     }
 
@@ -229,6 +235,10 @@ impl<'a> Lane<'a> {
     fn cut(&mut self, sqe: Sqe, part: u64) -> Next {
         let is_lost = self.account.outlet.is_lost(&sqe);
         let Some(room) = self.budget.room() else { return Next::NotNow };
+        // Nobody else reaps what a strict poll ends before it returns.
+        if self.has_claimed() && self.budget.strict.is_none() {
+            return Next::NotNow;
+        }
         if self.chunk.rest.is_some() && (is_lost || sqe.is_sequential()) {
             return Next::NotNow;
         }
@@ -257,6 +267,11 @@ impl<'a> Lane<'a> {
         Next::Ready
     }
 
+    /// Whether this poll has claimed something already: its completion would wait for a part to be done.
+    fn has_claimed(&self) -> bool {
+        self.refills > 1 || self.chunk.next != self.first
+    }
+
     /// Takes a chunk from the ring, at the budget's cost; if more is left there, another driver hears of it.
     fn refill(&mut self) -> bool {
         if self.budget.is_spent() {
@@ -273,6 +288,7 @@ impl<'a> Lane<'a> {
         let is_unpaid = bytes > self.longest || self.budget.is_exceeded_by(bytes);
         (self.chunk.next, self.chunk.len, self.chunk.is_unpaid) = (0, taken, is_unpaid);
         self.budget.bytes = if is_unpaid { self.budget.bytes } else { self.budget.bytes.saturating_sub(bytes) };
+        (self.first, self.refills) = (0, self.refills + 1);
         self.budget.operations -= taken as u64;
         self.account.claim(taken as u64);
         if !self.station.is_empty() {
