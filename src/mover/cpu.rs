@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "executes entries, whose submitters vouched for their memory")]
 
-use super::guard::Guard;
+use super::guard::{Done, Guard};
 use super::{Capabilities, Completions, DataMover, Lane, Progress};
 use crate::cqe::Status;
 use crate::memory::{self, Stores};
@@ -45,24 +45,6 @@ unsafe impl DataMover for CpuMover {
             progress = Progress::Busy;
         }
         progress
-    }
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Done {
-    pub(crate) status: Status,
-    /// Of a fault: how many bytes into the operation it was.
-    pub(super) offset: u64,
-    /// To be [fenced](Stores::fence) before the completion is posted.
-    pub(crate) stores: Stores,
-}
-
-impl Done {
-    /// What the completion carries.
-    #[inline]
-    pub(crate) fn value(&self) -> u32 {
-        u32::try_from(self.offset).unwrap_or(u32::MAX)
     }
 }
 

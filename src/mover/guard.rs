@@ -7,12 +7,33 @@
 
 pub(crate) use arch::Guard;
 
+use crate::cqe::Status;
+use crate::memory::Stores;
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) status: Status,
+    /// Of a fault: how many bytes into the operation it was.
+    pub(super) offset: u64,
+    /// To be [fenced](Stores::fence) before the completion is posted.
+    pub(crate) stores: Stores,
+}
+
+impl Done {
+    /// What the completion carries.
+    #[inline]
+    pub(crate) fn value(&self) -> u32 {
+        u32::try_from(self.offset).unwrap_or(u32::MAX)
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod arch {
+    use super::Done;
     use crate::cqe::Status;
     use crate::error::BuildError;
     use crate::memory::{Stores, guarded};
-    use crate::mover::cpu::Done;
     use crate::os::fault;
     use crate::sqe::{OpFlags, Opcode, Sqe};
 
@@ -65,8 +86,8 @@ mod arch {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod arch {
+    use super::Done;
     use crate::error::BuildError;
-    use crate::mover::cpu::Done;
     use crate::sqe::Sqe;
 
     /// There is none.

@@ -14,11 +14,12 @@ mod lane;
 mod outlet;
 mod sequel;
 mod station;
+mod tally;
 
 use core::fmt;
 use std::time::Instant;
 
-pub(crate) use account::{Account, Tally};
+pub(crate) use account::Account;
 pub(crate) use broken::Broken;
 pub use claimed::{Claimed, Kept, Token};
 pub use completions::Completions;
@@ -32,6 +33,7 @@ pub(crate) use outlet::Outlet;
 pub(crate) use sequel::{Ended, Sequel, Telling};
 pub use station::Bell;
 pub(crate) use station::Station;
+pub(crate) use tally::Tally;
 
 use crate::sqe::{OpFlags, Opcode, SqeFlags};
 

@@ -6,8 +6,8 @@
 
 use core::fmt;
 
-use super::account::Tally;
 use super::in_use::InUse;
+use super::tally::Tally;
 use crate::cqe::{Cqe, Status};
 use crate::sqe::{Sqe, SqeFlags};
 

@@ -18,11 +18,10 @@
 //! it.
 
 use std::collections::VecDeque;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::chain::Chains;
 use super::stage::Stage;
-use crate::mover::Sequel;
+use crate::mover::Outlet;
 use crate::sqe::{Sqe, SqeFlags};
 
 /// What the gate of a queue is doing.
@@ -38,7 +37,7 @@ enum Phase {
 
 /// Entries that were submitted and are held back, in order.
 #[derive(Debug)]
-pub(super) struct Hold {
+struct Hold {
     phase: Phase,
     /// Heads of chains, and entries by themselves. It has room for all credits.
     queue: VecDeque<Sqe>,
@@ -47,10 +46,6 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(entries: usize) -> Self {
-        Self { phase: Phase::Released, queue: VecDeque::with_capacity(entries), operations: 0 }
-    }
-
     fn pop(&mut self) -> Option<Sqe> {
         let sqe = self.queue.pop_front()?;
         self.operations -= sqe.operations();
@@ -69,9 +64,22 @@ pub(super) enum Admission {
     Closed,
 }
 
-impl Chains {
-    /// Submits a stage behind what is held, and lets in what may go on.
-    pub(super) fn admit(&self, stage: &mut Stage) -> Admission {
+/// The barriers of a queue, and what they hold back.
+#[derive(Debug)]
+pub(super) struct Barrier {
+    outlet: Arc<Outlet>,
+    hold: Mutex<Hold>,
+}
+
+impl Barrier {
+    pub(super) fn new(entries: usize, outlet: Arc<Outlet>) -> Self {
+        let hold = Hold { phase: Phase::Released, queue: VecDeque::with_capacity(entries), operations: 0 };
+        Self { outlet, hold: Mutex::new(hold) }
+    }
+
+    /// Submits a stage behind what is held, after `fold` has left only heads in it. Whatever the answer, the caller
+    /// then lets in what [may go on](Barrier::next_let_in).
+    pub(super) fn admit(&self, stage: &mut Stage, fold: impl FnOnce(&mut Stage)) -> Admission {
         let mut hold = self.lock();
         if hold.phase == Phase::Released {
             if !stage.has(SqeFlags::DRAIN) {
@@ -82,20 +90,16 @@ impl Chains {
         }
         let operations = stage.len() as u64;
         if !self.outlet.intake.pass_held(operations) {
-            drop(hold);
-            self.open_barrier();
             return Admission::Closed;
         }
-        self.park(stage);
+        fold(stage);
         hold.queue.extend(stage.sqes());
         hold.operations += operations;
-        drop(hold);
-        self.open_barrier();
         Admission::Admitted
     }
 
     /// Marks what is held under this user data: it ends as cancelled when its turn comes. Returns how many.
-    pub(super) fn cancel_held(&self, user_data: u64) -> u64 {
+    pub(super) fn cancel(&self, user_data: u64) -> u64 {
         let mut hold = self.lock();
         let held = hold.queue.iter_mut().filter(|sqe| sqe.data() == user_data && !sqe.is_cancelled());
         held.map(|sqe| *sqe = sqe.cancelled()).count() as u64

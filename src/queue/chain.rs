@@ -11,11 +11,11 @@
 //! member holds its credit until its own end, so there is a place in the table for each.
 #![expect(unsafe_code, reason = "executes inline entries of chains, whose submitters vouched for their memory")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use memring_ring::Table;
 
-use super::barrier::Hold;
+use super::barrier::{Admission, Barrier};
 use super::route::lane_of;
 use super::stage::Stage;
 use crate::mover::{Ended, Guard, Outlet, Sequel, Station, Tally, Telling, execute};
@@ -24,10 +24,10 @@ use crate::sqe::{INLINE, Sqe};
 /// What waits for something else to end: members of chains, and what a barrier holds back.
 #[derive(Debug)]
 pub(crate) struct Chains {
-    pub(super) outlet: Arc<Outlet>,
+    outlet: Arc<Outlet>,
     stations: Box<[Arc<Station>]>,
     parked: Table<{ Sqe::WORDS }>,
-    pub(super) hold: Mutex<Hold>,
+    barrier: Barrier,
     /// What ends here: INLINE's, then those of the lanes.
     tallies: Box<[Tally]>,
     guard: Option<Guard>,
@@ -41,7 +41,8 @@ impl Chains {
         guard: Option<Guard>,
     ) -> Self {
         let tallies = (0..=stations.len()).map(|_| Tally::default()).collect();
-        Self { outlet, stations, parked: Table::new(entries), hold: Mutex::new(Hold::new(entries)), tallies, guard }
+        let barrier = Barrier::new(entries, Arc::clone(&outlet));
+        Self { outlet, stations, parked: Table::new(entries), barrier, tallies, guard }
     }
 
     /// Parks the members of the stage's chains, and leaves their heads in it.
@@ -49,9 +50,18 @@ impl Chains {
         stage.fold_chains(|member| self.parked.put(member).expect("a place for each credit"));
     }
 
-    /// Marks what is parked under this user data: it will be cancelled when its turn comes. Returns how many.
-    pub(super) fn cancel_parked(&self, user_data: u64) -> u64 {
-        self.parked.mark(|sqe: &Sqe| sqe.data() == user_data)
+    /// Submits a stage that has barriers in it, or has come to one.
+    pub(super) fn admit(&self, stage: &mut Stage) -> Admission {
+        let admission = self.barrier.admit(stage, |stage| self.park(stage));
+        self.open_barrier();
+        admission
+    }
+
+    /// Marks what waits under this user data, held back or parked: it will be cancelled when its turn comes. Returns
+    /// how many.
+    pub(super) fn cancel_waiting(&self, user_data: u64) -> u64 {
+        // In the order in which entries travel, so that none slips by.
+        self.barrier.cancel(user_data) + self.parked.mark(|sqe: &Sqe| sqe.data() == user_data)
     }
 
     /// Ends an entry that was withdrawn from its lane, as cancelled.
@@ -59,9 +69,9 @@ impl Chains {
         self.send(sqe.cancelled());
     }
 
-    /// How many members wait for the ones before them.
-    pub(super) fn parked(&self) -> u64 {
-        self.parked.held()
+    /// How many entries wait: those held back, and members of chains.
+    pub(super) fn waiting(&self) -> u64 {
+        self.parked.held() + self.barrier.held()
     }
 
     /// The tallies of what ended here, by mover: INLINE's, then those of the lanes.
@@ -137,7 +147,7 @@ impl Sequel for Chains {
     }
 
     fn open_barrier(&self) {
-        while let Some(sqe) = self.next_let_in() {
+        while let Some(sqe) = self.barrier.next_let_in() {
             // What has ended by that is seen by the next look.
             self.send_on(sqe);
         }

@@ -332,7 +332,7 @@ impl Inner {
     /// Looks in the order in which entries travel, so that none slips by: held, parked, in a lane, taken by a driver.
     fn cancel(&mut self, user_data: u64) -> u64 {
         let chains = &self.core.chains;
-        let mut cancelled = chains.cancel_held(user_data) + chains.cancel_parked(user_data);
+        let mut cancelled = chains.cancel_waiting(user_data);
         for station in &self.core.stations {
             cancelled += station.withdraw(user_data, |sqe| chains.cancel(sqe));
         }

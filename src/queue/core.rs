@@ -33,7 +33,7 @@ impl Core {
     /// Operations that nothing can end any more: they wait for one that was abandoned. While others may end, some of
     /// those that wait for these are counted too.
     pub(crate) fn stuck(&self) -> u64 {
-        if self.outlet.abandoned() == 0 { 0 } else { self.chains.parked() + self.chains.held() }
+        if self.outlet.abandoned() == 0 { 0 } else { self.chains.waiting() }
     }
 
     /// What was done so far, and by whom.
