@@ -150,7 +150,7 @@ impl Splitting {
         let is_first = entry % 2 == 0;
         let record = match record.checked_sub(1) {
             Some(key) => u32::try_from(key).expect("a key"),
-            None => self.splits.begin([entry / 2], 2).expect("one operation at a time"),
+            None => self.splits.begin([entry / 2], 0, 2).expect("one operation at a time"),
         };
         let rest = [entry + 1, u64::from(record) + 1];
         if is_first {

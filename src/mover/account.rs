@@ -108,7 +108,9 @@ impl Account {
 
     /// Tokens that the mover holds: claimed, not ended, and not among those that still wait in its driver's chunk.
     pub(crate) fn held(&self, waits: u64) -> u64 {
-        self.claimed.get() - self.ended.get() - self.ended_elsewhere.get() - self.abandoned.get() - waits
+        let settled = self.ended.get() + self.ended_elsewhere.get() + self.abandoned.get() + waits;
+        // A token that was given up may end all the same, if instances share what they hold.
+        self.claimed.get().saturating_sub(settled)
     }
 
     /// Gives up, for good, what its mover holds: all that was claimed and has not ended, but for what still `waits` in

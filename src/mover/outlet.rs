@@ -56,7 +56,7 @@ impl Outlet {
         }
         self.ring(|how, target| {
             // A reaper that blocks must also hear that what it waits for cannot come any more.
-            self.completions.pushed_relaxed() >= target || (how == Wake::Blocked && self.most_to_come() < target)
+            self.completions.pushed_relaxed() >= target || (how == Wake::Blocked && self.may_come_no_more(target))
         })
     }
 
@@ -105,6 +105,12 @@ impl Outlet {
         self.intake.passed().saturating_sub(without)
     }
 
+    /// Whether a reaper that waits for so many completions had better look again. Of those that wait for an abandoned
+    /// one it knows more.
+    fn may_come_no_more(&self, target: u64) -> bool {
+        self.abandoned.get() > 0 || self.most_to_come() < target
+    }
+
     pub(crate) fn abandoned(&self) -> u64 {
         self.abandoned.get()
     }
@@ -129,7 +135,7 @@ impl Outlet {
     pub(crate) fn cut(&self, sqe: Sqe, bytes: u64) -> Option<(Sqe, Sqe)> {
         let record = match sqe.record() {
             Some(record) => record,
-            None => self.splits.begin(sqe, sqe.len())?,
+            None => self.splits.begin(sqe, sqe.dst().addr() as u64, sqe.len())?,
         };
         Some(sqe.cut(record, bytes))
     }
@@ -143,30 +149,19 @@ impl Outlet {
     pub(crate) fn join(&self, sqe: Sqe, status: Status, value: u32) -> Option<Ended> {
         let Some(record) = sqe.record() else { return Some(Ended { sqe, status, value, uncounted: 0 }) };
         if !status.is_success() {
-            self.splits.blame(record, trouble(&sqe, status, value));
+            let offset = if status == Status::FAULT { u64::from(value) } else { 0 };
+            self.splits.blame(
+                record,
+                sqe.dst().addr() as u64 + offset,
+                u8::try_from(status.to_u16()).unwrap_or(u8::MAX),
+            );
         }
         let (whole, worst) = self.splits.finish::<Sqe>(record, sqe.len())?;
-        Some(match worst {
-            None => Ended { sqe: whole, status: Status::SUCCESS, value: 0, uncounted: 0 },
-            Some(worst) => told(whole, worst),
-        })
+        let Some((offset, status)) = worst else {
+            return Some(Ended { sqe: whole, status: Status::SUCCESS, value: 0, uncounted: 0 });
+        };
+        let status = Status::from_u16(u16::from(status));
+        let value = if status == Status::FAULT { u32::try_from(offset).unwrap_or(u32::MAX) } else { 0 };
+        Some(Ended { sqe: whole, status, value, uncounted: 0 })
     }
-}
-
-/// Bits of a trouble that are the status; those above are the address in the destination.
-const STATUS_BITS: u32 = 8;
-
-/// What went wrong in a part and where, as one number: the least is the one at the lowest address.
-fn trouble(part: &Sqe, status: Status, value: u32) -> u64 {
-    let at = if status == Status::FAULT { u64::from(value).min(part.len()) } else { 0 };
-    let status = u64::from(status.to_u16().min(u16::from(u8::MAX)));
-    (part.dst().addr() as u64 + at) << STATUS_BITS | status
-}
-
-/// The end of an operation in one of whose parts this went wrong.
-fn told(whole: Sqe, trouble: u64) -> Ended {
-    let status = Status::from_u16((trouble & ((1 << STATUS_BITS) - 1)) as u16);
-    let offset = (trouble >> STATUS_BITS) - whole.dst().addr() as u64;
-    let value = if status == Status::FAULT { u32::try_from(offset).unwrap_or(u32::MAX) } else { 0 };
-    Ended { sqe: whole, status, value, uncounted: 0 }
 }

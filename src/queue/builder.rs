@@ -172,7 +172,8 @@ impl Builder {
     /// How many bytes one `drain()` may move when the reaper drives. Default: 1 MiB.
     ///
     /// An operation that is longer than what is left of the budget is done in part, and goes on in the next `drain()`.
-    /// A part has at least 4096 bytes, even if the budget has less. An operation of a mover of your own is done whole.
+    /// A part has at least 4096 bytes, even if the budget has less. An operation of a mover of your own is done whole,
+    /// and so is what goes [`INLINE`](crate::INLINE) when a chain comes to it in a drain.
     ///
     /// # Examples
     ///

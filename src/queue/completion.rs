@@ -236,8 +236,10 @@ impl CompletionQueue {
         loop {
             let outstanding = inner.outstanding();
             inner.wait(outstanding, deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
-            // A mover that broke down meanwhile has made fewer outstanding: the rest is still waited for.
-            if inner.outstanding() == outstanding {
+            // What ended without a completion meanwhile, or a mover that broke down, has made fewer outstanding: the
+            // rest is still waited for.
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if inner.outstanding() == outstanding || is_late {
                 return Ok(inner.core.outlet.in_flight());
             }
         }
@@ -246,11 +248,11 @@ impl CompletionQueue {
     /// Cancels the operations with this user data that have not begun, and returns how many: each of them completes, as
     /// [`CANCELLED`](crate::Status::CANCELLED).
     ///
-    /// What has begun runs to its end, a large copy of which a part was done too; a mover of your own is
-    /// [asked](crate::mover::DataMover::cancel) to give it up. Entries that wait for others (members of chains, and
-    /// what a barrier holds back) are cancelled as well, and their completions come when it would have been their turn.
-    /// Staged entries are not found, nor are those of a submit that is under way in another thread. It looks at all
-    /// that waits in the queue's lanes.
+    /// What has begun, or was taken by a driver thread (up to 32 entries), runs to its end, a large copy of which a
+    /// part was done too; a mover of your own is [asked](crate::mover::DataMover::cancel) to give it up. Entries that
+    /// wait for others (members of chains, and what a barrier holds back) are cancelled as well, and their completions
+    /// come when it would have been their turn. Staged entries are not found, nor are those of a submit that is under
+    /// way in another thread. It looks at all that waits in the queue's lanes.
     ///
     /// What a thread of yours drives is counted if its mover could give it up; what a mover of yours does on threads is
     /// not, since it answers later, by its completion.
