@@ -236,3 +236,17 @@ fn what_touches_and_does_not_overlap_is_fine() {
         scene.end_all();
     }
 }
+
+#[test]
+fn a_refused_batch_leaves_no_barrier_behind() {
+    let mut scene = Scene::new();
+    let (sqe, holder) = (scene.copy(0, 0, PIECE).user_data(1), scene.holder);
+    scene.accepts(sqe);
+    scene.refuses(sqe.user_data(2), 1);
+    let twice = scene.copy(PIECE, PIECE, PIECE).user_data(3).on(holder);
+    // SAFETY: the areas live as long as the queue, and the mover touches no memory.
+    unsafe { scene.sq.push_batch(&[Sqe::nop().on(holder).drain(), twice, twice]) }.expect_err("the last two overlap");
+    scene.refuses(sqe.user_data(4), 1);
+    scene.submit();
+    scene.end_all();
+}

@@ -74,11 +74,18 @@ pub(crate) const MODELS: &[Model] = &[
             (Step(TARGET_FIRST), "acts once"),
         ],
     },
+    Model {
+        name: "doorbell::call_beside_a_watcher",
+        bound: 4,
+        body: call_beside_a_watcher,
+        catches: &[(Step(TAKES_BOTH), "acts once"), (Ring(Mutant::RingerFence), "acts once")],
+    },
 ];
 
 const PROGRESS_FIRST: &str = "the progress is read before the fence";
 const NO_SECOND_LOOK: &str = "there is no second look";
 const ANNOUNCED_TWICE: &str = "the sleeper announces twice";
+const TAKES_BOTH: &str = "a call takes the watcher's announcement, and does not act";
 const TARGET_FIRST: &str = "the watcher does not look again";
 const FORGETS: &str = "an armed announcement that was rung as a blocked one is forgotten";
 
@@ -299,4 +306,29 @@ fn nothing_to_come() {
         world.ring(|target| 2 - world.producer.skipped() < target);
     };
     play(World::new(), &[reap, skip, skip], |_| ());
+}
+
+/// Hunts a barrier that nobody opens: somebody who calls the reaper for another reason took the announcement of the
+/// watcher, whose time had come (P6d).
+fn call_beside_a_watcher() {
+    let watch = |world: &World| {
+        world.bell.watch(1);
+        if world.producer.ended() == 1 && world.bell.unwatch() {
+            world.acted.add(());
+        }
+    };
+    let complete = |world: &World| {
+        world.producer.skip(1);
+        let reached = |target| world.producer.ended() >= target;
+        if world.bell.ring_with(&world.blocking, |_, _| false, reached).watcher {
+            world.acted.add(());
+        }
+    };
+    let call = |world: &World| {
+        let takes = |target| is_faulty(TAKES_BOTH) && world.producer.ended() >= target;
+        let _ = world.bell.ring_with(&world.blocking, |_, _| true, takes);
+    };
+    play(World::new(), &[watch, complete, call], |world| {
+        assert_eq!(world.acted.all().len(), 1, "somebody acts once");
+    });
 }

@@ -22,6 +22,7 @@ pub(crate) struct Account {
     claimed: Counter,
     ended: Counter,
     abandoned: Counter,
+    recovered: Counter,
     /// Tokens that ended otherwise than in a poll of this driver: they were dropped, or completed by another driver.
     /// Counted apart, since any thread may do that.
     ended_elsewhere: Counter,
@@ -38,6 +39,7 @@ impl Account {
             claimed: Counter::new(),
             ended: Counter::new(),
             abandoned: Counter::new(),
+            recovered: Counter::new(),
             ended_elsewhere: Counter::new(),
         }
     }
@@ -83,6 +85,11 @@ impl Account {
     #[cold]
     pub(super) fn end_elsewhere(&self, sqe: Sqe, status: Status, value: u32) {
         self.ended_elsewhere.add(1);
+        if self.abandoned.get() > self.recovered.get() {
+            // Its instance broke down, and another one knew of it.
+            self.recovered.add(1);
+            self.outlet.recover();
+        }
         self.tally.add(0, done(&sqe, status));
         let Some(ended) = self.outlet.join(sqe, status, value) else { return };
         self.end(ended);
@@ -108,8 +115,9 @@ impl Account {
 
     /// Tokens that the mover holds: claimed, not ended, and not among those that still wait in its driver's chunk.
     pub(crate) fn held(&self, waits: u64) -> u64 {
-        let settled = self.ended.get() + self.ended_elsewhere.get() + self.abandoned.get() + waits;
-        // A token that was given up may end all the same, if instances share what they hold.
+        let abandoned = self.abandoned.get().saturating_sub(self.recovered.get());
+        let settled = self.ended.get() + self.ended_elsewhere.get() + abandoned + waits;
+        // Of a mover that broke down, the parts of this may be out of step for a moment.
         self.claimed.get().saturating_sub(settled)
     }
 

@@ -74,28 +74,24 @@ mod checked {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        /// Notes what an entry uses; or gives back the entry that uses some of it already.
-        pub(crate) fn enter(&self, sqe: &Sqe, place: &mut Place) -> Result<(), Sqe> {
+        /// Notes what entries use, of all of them; or of none, and gives back the index of the first that uses what is
+        /// in use, with the entry that uses it.
+        pub(crate) fn enter(&self, sqes: &[Sqe], place: &mut Place) -> Result<(), (usize, Sqe)> {
             let mut regions = self.lock();
-            let before = *place;
-            regions.advance(sqe, place);
-            let mine = regions_of(sqe, regions.epoch, place.chain);
-            if let Some(other) = mine.iter().flatten().find_map(|(start, region)| regions.conflict(*start, region)) {
-                *place = before;
-                return Err(other);
-            }
-            for (start, region) in mine.into_iter().flatten() {
-                regions.insert(start, region);
+            let before = (*place, regions.chains, regions.epoch);
+            for (index, sqe) in sqes.iter().enumerate() {
+                if let Err(other) = regions.enter(sqe, place) {
+                    sqes[..index].iter().for_each(|sqe| regions.leave(sqe));
+                    (*place, regions.chains, regions.epoch) = before;
+                    return Err((index, other));
+                }
             }
             Ok(())
         }
 
         /// Nobody uses it any more.
         pub(crate) fn leave(&self, sqe: &Sqe) {
-            let mut regions = self.lock();
-            for (start, region) in regions_of(sqe, 0, 0).into_iter().flatten() {
-                regions.remove(start, &region);
-            }
+            self.lock().leave(sqe);
         }
 
         /// What was pushed so far is submitted: its last chain ends.
@@ -105,6 +101,25 @@ mod checked {
     }
 
     impl Regions {
+        /// Notes what an entry uses; or gives back the entry that uses some of it already.
+        fn enter(&mut self, sqe: &Sqe, place: &mut Place) -> Result<(), Sqe> {
+            self.advance(sqe, place);
+            let mine = regions_of(sqe, self.epoch, place.chain);
+            if let Some(other) = mine.iter().flatten().find_map(|(start, region)| self.conflict(*start, region)) {
+                return Err(other);
+            }
+            for (start, region) in mine.into_iter().flatten() {
+                self.insert(start, region);
+            }
+            Ok(())
+        }
+
+        fn leave(&mut self, sqe: &Sqe) {
+            for (start, region) in regions_of(sqe, 0, 0).into_iter().flatten() {
+                self.remove(start, &region);
+            }
+        }
+
         /// Which chain and which epoch an entry belongs to.
         fn advance(&mut self, sqe: &Sqe, place: &mut Place) {
             let is_drained = sqe.sqe_flags().contains(SqeFlags::DRAIN);
@@ -190,7 +205,7 @@ mod unchecked {
 
         #[inline(always)]
         #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other kind looks")]
-        pub(crate) fn enter(&self, _sqe: &Sqe, _place: &mut Place) -> Result<(), Sqe> {
+        pub(crate) fn enter(&self, _sqes: &[Sqe], _place: &mut Place) -> Result<(), (usize, Sqe)> {
             Ok(())
         }
 

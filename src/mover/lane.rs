@@ -218,6 +218,9 @@ impl<'a> Lane<'a> {
 
     /// Takes the next entry, of a chunk that may have long ones, from the budget; cuts it, if it is too long.
     fn pay(&mut self) -> Next {
+        if self.budget.bytes == 0 && self.has_claimed() && self.budget.strict.is_none() {
+            return Next::NotNow;
+        }
         let sqe = self.chunk.sqes[self.chunk.next];
         let is_long = sqe.len() > self.longest || self.budget.is_exceeded_by(sqe.len());
         match self.station.capabilities.part().filter(|_| is_long && sqe.has_parts()) {

@@ -24,6 +24,8 @@ pub(crate) struct Outlet {
     bell: Doorbell,
     fd: EventFd,
     abandoned: Counter,
+    /// Of the abandoned ones, those that ended all the same.
+    recovered: Counter,
     futex_wakes: Counter,
     eventfd_writes: Counter,
 }
@@ -39,6 +41,7 @@ impl Outlet {
             bell: Doorbell::default(),
             fd: EventFd::new()?,
             abandoned: Counter::new(),
+            recovered: Counter::new(),
             futex_wakes: Counter::new(),
             eventfd_writes: Counter::new(),
         })
@@ -54,21 +57,21 @@ impl Outlet {
             self.completions.skip(silent);
             self.credits.give_back(silent);
         }
-        self.ring(|how, target| {
+        let is_worth_a_wake = |how, target| {
             // A reaper that blocks must also hear that what it waits for cannot come any more.
             self.completions.pushed_relaxed() >= target || (how == Wake::Blocked && self.may_come_no_more(target))
-        })
+        };
+        self.ring(is_worth_a_wake, |target| self.completions.ended() >= target)
     }
 
     /// Wakes the reaper, if it sleeps, whatever it waits for: there is something for it to do.
     pub(crate) fn call_reaper(&self) {
-        // What was published for the reaper to do has not ended, so no barrier's time has come by it.
-        let _ = self.ring(|_, _| true);
+        // The watcher's announcement is left to who made an end: nobody here would act on it.
+        self.ring(|_, _| true, |_| false);
     }
 
     #[inline]
-    fn ring(&self, is_worth_a_wake: impl FnOnce(Wake, u64) -> bool) -> bool {
-        let is_reached = |target| self.completions.ended() >= target;
+    fn ring(&self, is_worth_a_wake: impl FnOnce(Wake, u64) -> bool, is_reached: impl FnOnce(u64) -> bool) -> bool {
         let rung = self.bell.ring_with(&Futex, is_worth_a_wake, is_reached);
         match rung.wake {
             None => {}
@@ -101,18 +104,23 @@ impl Outlet {
     /// How many completions there can be in all of what was submitted so far: those that never complete, and those that
     /// did without one, are not among them.
     pub(crate) fn most_to_come(&self) -> u64 {
-        let without = self.completions.skipped() + self.abandoned.get();
+        let without = self.completions.skipped() + self.abandoned();
         self.intake.passed().saturating_sub(without)
     }
 
     /// Whether a reaper that waits for so many completions had better look again. Of those that wait for an abandoned
     /// one it knows more.
     fn may_come_no_more(&self, target: u64) -> bool {
-        self.abandoned.get() > 0 || self.most_to_come() < target
+        self.abandoned() > 0 || self.most_to_come() < target
+    }
+
+    /// Takes one of them back: it is about to end, since another instance of its mover knew of it.
+    pub(crate) fn recover(&self) {
+        self.recovered.add(1);
     }
 
     pub(crate) fn abandoned(&self) -> u64 {
-        self.abandoned.get()
+        self.abandoned.get().saturating_sub(self.recovered.get())
     }
 
     pub(crate) fn bell(&self) -> &Doorbell {

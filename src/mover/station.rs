@@ -69,10 +69,10 @@ impl Station {
 
     /// Finishes a wake: an armed driver waits for its descriptor.
     fn finish_wake(&self, member: usize, how: Wake) {
-        if how == Wake::Armed
-            && let Some(fd) = self.fds[member].get()
-        {
-            fd.signal();
+        match (how, self.fds[member].get()) {
+            (Wake::Armed, None) => return,
+            (Wake::Armed, Some(fd)) => fd.signal(),
+            (Wake::Blocked, _) => {}
         }
         self.wakes.add(1);
     }
@@ -113,6 +113,11 @@ impl Station {
     /// Asks the movers of all driver threads to give up what has this user data.
     pub(crate) fn ask_to_cancel(&self, user_data: u64) {
         self.asked.add(user_data);
+        self.rouse_all();
+    }
+
+    /// Wakes every driver that sleeps, whether it could take work or not.
+    pub(crate) fn rouse_all(&self) {
         for member in 0..self.roster.members() {
             if let Some(how) = self.roster.rouse(member, &Futex) {
                 self.finish_wake(member, how);

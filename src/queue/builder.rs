@@ -231,9 +231,10 @@ impl Builder {
     /// mapped, ends the process with SIGBUS or SIGSEGV, as `memcpy` would. With it, every operation of the CPU mover
     /// and of [`INLINE`](crate::INLINE) stops at the first byte that it cannot read or write, and the completion's
     /// [`value`](crate::Cqe::value) is that byte's offset in the operation (`u32::MAX` if it is larger). What lies
-    /// before the offset is done; nothing behind it is, unless the operation was long enough (512 KiB) to be done in
-    /// parts. A memmove whose destination begins inside its source goes from the last byte to the first: what lies
-    /// *behind* the offset is done, and nothing before it.
+    /// before the offset is done, and nothing behind it; of a memmove whose destination begins inside its source, which
+    /// goes from the last byte to the first, it is the reverse. An operation of 512 KiB and more is done in parts: of a
+    /// copy or a set what lies before the offset is done, and some of what lies behind it may be; of a memmove over its
+    /// own source, nothing is said.
     ///
     /// The promise of a [push](super::SubmissionQueue::push) is then that what *is* mapped there may be accessed: pages
     /// may be missing or protected, but somebody else's memory in their place is overwritten as ever. Movers of your

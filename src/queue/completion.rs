@@ -131,7 +131,8 @@ impl CompletionQueue {
     ///
     /// Call it before sleeping in a reactor, and sleep only if the answer is [`Arm::Armed`]. After the wake, drain and
     /// arm again. While nobody is armed, completions cost no system call.
-    /// In caller-driven mode a submission by another thread counts as an event too.
+    /// In caller-driven mode a submission by another thread counts as an event too. Operations that end without a
+    /// completion ([`SKIP_SUCCESS`](crate::SqeFlags::SKIP_SUCCESS)) wake nobody, though their credits return.
     /// In a forked child the answer is [`Arm::MustPoll`], and nothing will come.
     ///
     /// # Examples
@@ -248,11 +249,11 @@ impl CompletionQueue {
     /// Cancels the operations with this user data that have not begun, and returns how many: each of them completes, as
     /// [`CANCELLED`](crate::Status::CANCELLED).
     ///
-    /// What has begun, or was taken by a driver thread (up to 32 entries), runs to its end, a large copy of which a
-    /// part was done too; a mover of your own is [asked](crate::mover::DataMover::cancel) to give it up. Entries that
-    /// wait for others (members of chains, and what a barrier holds back) are cancelled as well, and their completions
-    /// come when it would have been their turn. Staged entries are not found, nor are those of a submit that is under
-    /// way in another thread. It looks at all that waits in the queue's lanes.
+    /// What has begun, or was taken by a worker together with what it does now (up to 32 entries), runs to its end, a
+    /// large copy of which a part was done too; a mover of your own is [asked](crate::mover::DataMover::cancel) to give
+    /// it up. Entries that wait for others (members of chains, and what a barrier holds back) are cancelled as well,
+    /// and their completions come when it would have been their turn. Staged entries are not found, nor are those of a
+    /// submit that is under way in another thread. It looks at all that waits in the queue's lanes.
     ///
     /// What a thread of yours drives is counted if its mover could give it up; what a mover of yours does on threads is
     /// not, since it answers later, by its completion.
@@ -425,9 +426,7 @@ impl Inner {
     /// Ends the driver threads. Nothing is in flight.
     fn dismiss(&mut self) {
         self.core.service.close();
-        for station in &self.core.stations {
-            while station.wake_one() {}
-        }
+        self.core.stations.iter().for_each(|station| station.rouse_all());
         let me = thread::current().id();
         for thread in self.threads.drain(..) {
             // A thread that is itself the last owner cannot wait for its own end: it is detached.

@@ -30,19 +30,22 @@ pub(crate) struct Driver {
     /// The mover has left entries where they are: it can take no more until something under way ends.
     full: bool,
     broken: bool,
+    /// The last poll began with successors: if others wait in the lane, it is their turn.
+    has_followed: bool,
 }
 
 impl Driver {
     pub(crate) fn new(mover: Box<dyn DataMover>, station: Arc<Station>, account: Arc<Account>) -> Self {
         let (chunk, gathered) = (Chunk::new(), Box::new(Gathered::new()));
-        Self { mover, station, account, chunk, gathered, heard: 0, full: false, broken: false }
+        Self { mover, station, account, chunk, gathered, heard: 0, full: false, broken: false, has_followed: false }
     }
 
     /// Lets the mover do at most what the budget allows, and posts its completions.
     #[inline]
     pub(crate) fn poll(&mut self, budget: &mut Budget) -> Progress {
         let mut lane = Lane::new(&self.station, &self.account, &mut self.chunk, budget);
-        if self.gathered.has_successors() {
+        self.has_followed = self.gathered.has_successors() && (!self.has_followed || self.station.is_empty());
+        if self.has_followed {
             lane.take_successors(&mut self.gathered);
         }
         let mut done = Completions::new(&self.account, &mut self.gathered);
@@ -105,12 +108,14 @@ impl Driver {
         })
     }
 
-    /// Passes on to the mover what the reaper has asked to cancel.
+    /// Does on this thread what the reaper has asked to cancel.
     #[inline]
     fn hear_cancels(&mut self) {
         if self.station.is_asked_more(self.heard) {
-            let (station, mut heard) = (Arc::clone(&self.station), self.heard);
-            station.asked_to_cancel(&mut heard, |user_data| _ = self.ask_mover_to_cancel(user_data));
+            let (station, account, mut heard) = (Arc::clone(&self.station), Arc::clone(&self.account), self.heard);
+            station.asked_to_cancel(&mut heard, |user_data| {
+                self.cancel(user_data, |sqe| account.sequel.send(sqe.cancelled()));
+            });
             self.heard = heard;
         }
     }
@@ -190,9 +195,9 @@ impl Driver {
     }
 
     fn sleep(&mut self, member: usize, core: &Core, deadline: Option<Instant>) {
+        let own = self.has_own_work();
         let bell = if self.full { self.station.step_aside(member) } else { self.station.announce(member) };
-        // The second look, between the announcement and the sleep: `has_work`, spelled out since the bell borrows.
-        let own = !self.chunk.is_empty() || self.gathered.has_successors();
+        // The second look, between the announcement and the sleep.
         let nothing_to_take = self.full || (!own && self.station.is_empty());
         if nothing_to_take && !core.service.is_closed() && !self.station.is_asked_more(self.heard) {
             let mover = &mut self.mover;

@@ -33,7 +33,7 @@ pub struct DriverStats {
     pub driver: Driver,
     /// Operations completed, whatever their status.
     pub operations: u64,
-    /// Bytes named by the operations that succeeded.
+    /// Bytes of the operations that succeeded, and of such parts of others.
     pub bytes: u64,
     /// Postings of completions.
     pub batches: u64,
@@ -45,7 +45,7 @@ pub struct DriverStats {
 pub struct MoverStats {
     /// Operations completed, whatever their status.
     pub operations: u64,
-    /// Bytes named by the operations that succeeded.
+    /// Bytes of the operations that succeeded, and of such parts of others.
     pub bytes: u64,
     /// Postings of completions.
     pub batches: u64,

@@ -80,13 +80,15 @@ impl SubmissionQueue {
     ///
     /// # Safety
     ///
-    /// From the submit until the entry's completion is reaped, or until the drop of the completion queue *returns*
-    /// (dropping this submission queue is a submit, unless the queue is closed or the thread is panicking):
-    /// the destination is valid for reads and writes of the entry's length (a flush: for reads), the source for reads;
-    /// nobody else accesses the destination, and nobody writes the source. Unlinked entries run in any
-    /// order and at the same time, so two entries under way alias each other like any two accesses.
-    /// An entry that was staged and never submitted asks for nothing. Pointers given to the [`Sqe`] constructors
-    /// must have had provenance over their regions; [`Sqe::from_raw`] needs addresses whose provenance was exposed.
+    /// From the submit until the entry's completion is reaped (one that [skips](crate::SqeFlags::SKIP_SUCCESS) it:
+    /// until that of an entry which is ordered after it is; those that [share](crate::SqeFlags::COALESCE) one: until
+    /// the counts add up), or until the drop of the completion queue *returns* (dropping this submission queue is a
+    /// submit, unless the queue is closed or the thread is panicking): the destination is valid for reads and writes of
+    /// the entry's length (a flush: for reads), the source for reads; nobody else accesses the destination, and nobody
+    /// writes the source. Unlinked entries run in any order and at the same time, so two entries under way alias each
+    /// other like any two accesses. An entry that was staged and never submitted asks for nothing. Pointers given to
+    /// the [`Sqe`] constructors must have had provenance over their regions; [`Sqe::from_raw`] needs addresses whose
+    /// provenance was exposed.
     ///
     /// So declare the buffers *before* the queue: variables are dropped in reverse, and a panic or a `?` then drops the
     /// completion queue, which waits for what is in flight, while the buffers still live.
@@ -110,7 +112,7 @@ impl SubmissionQueue {
         if !self.core.outlet.credits.take(1) {
             return Err(PushError::Full(sqe));
         }
-        if let Err(other) = self.core.outlet.in_use.enter(&sqe, &mut self.place) {
+        if let Err((_, other)) = self.core.outlet.in_use.enter(&[sqe], &mut self.place) {
             self.core.outlet.credits.give_back(1);
             return Err(PushError::InUse(sqe, other));
         }
@@ -153,10 +155,12 @@ impl SubmissionQueue {
         self.is_open(&first)?;
         let before = self.staged.len();
         self.stage_all(sqes, first)?;
-        self.enter_all(sqes).inspect_err(|_| {
+        if let Err((index, other)) = self.core.outlet.in_use.enter(sqes, &mut self.place) {
             self.staged.truncate(before);
             self.core.outlet.credits.give_back(sqes.len() as u64);
-        })
+            return Err(PushError::InUse(sqes[index], other));
+        }
+        Ok(())
     }
 
     /// Stages entries and takes their credits, of all of them or of none.
@@ -173,20 +177,6 @@ impl SubmissionQueue {
         if !self.core.outlet.credits.take(sqes.len() as u64) {
             self.staged.truncate(before);
             return Err(PushError::Full(first));
-        }
-        Ok(())
-    }
-
-    /// Notes the memory that entries use, of all of them or of none.
-    #[inline]
-    fn enter_all(&mut self, sqes: &[Sqe]) -> Result<(), PushError> {
-        let (in_use, before) = (&self.core.outlet.in_use, self.place);
-        for (count, sqe) in sqes.iter().enumerate().filter(|_| InUse::IS_CHECKED) {
-            if let Err(other) = in_use.enter(sqe, &mut self.place) {
-                sqes[..count].iter().for_each(|sqe| in_use.leave(sqe));
-                self.place = before;
-                return Err(PushError::InUse(*sqe, other));
-            }
         }
         Ok(())
     }
