@@ -2,8 +2,9 @@
 #![expect(unsafe_code, reason = "pushes entries, implements a mover")]
 
 use std::sync::mpsc::{self, Sender};
+use std::time::Instant;
 
-use memring::mover::{Capabilities, Claimed, Completions, DataMover, Kept, Lane, Progress};
+use memring::mover::{Bell, Capabilities, Claimed, Completions, DataMover, Kept, Lane, Progress};
 use memring::queue::{CompletionQueue, Drive, QueuePair, SubmissionQueue};
 use memring::{Cqe, MoverId, Opcode, Sqe, Status, WORKERS};
 
@@ -225,6 +226,65 @@ fn a_mover_is_asked_to_give_up_what_it_has_begun() {
                 assert_eq!(said.recv(), Ok("asked"));
             }
             assert_eq!(statuses(&mut cq, 2), [CANCELLED, CANCELLED]);
+        }
+    });
+}
+
+/// A mover with room for one operation, which never ends by itself. It says when it waits for that one.
+struct Single {
+    kept: Option<Kept>,
+    is_given_up: bool,
+    say: Sender<u64>,
+}
+
+// SAFETY: it is given nops, and touches no memory.
+unsafe impl DataMover for Single {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(&[Opcode::Nop]).signals()
+    }
+
+    fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
+        if let Some(token) = self.kept.take_if(|_| self.is_given_up) {
+            self.is_given_up = false;
+            done.complete(token, CANCELLED);
+        }
+        if self.kept.is_none() {
+            self.kept = lane.claim().map(Claimed::keep);
+        }
+        if self.kept.is_some() { Progress::Waiting } else { Progress::Idle }
+    }
+
+    fn wait(&mut self, bell: &Bell<'_>, deadline: Option<Instant>) {
+        assert_eq!(deadline, None, "it signals by itself");
+        if let Some(token) = &self.kept {
+            let _ = self.say.send(token.sqe().data());
+        }
+        bell.sleep(deadline);
+    }
+
+    fn cancel(&mut self, user_data: u64) -> bool {
+        self.is_given_up = self.kept.as_ref().is_some_and(|token| token.sqe().data() == user_data);
+        self.is_given_up
+    }
+}
+
+/// It has stepped aside, since it can take nothing, so no submit wakes it. A cancel must.
+#[test]
+fn a_full_mover_that_sleeps_without_a_deadline_hears_of_it() {
+    must_end(|| {
+        for count in [1, 3] {
+            let (say, said) = mpsc::channel();
+            let make = move || Single { kept: None, is_given_up: false, say: say.clone() };
+            let pair = QueuePair::builder().entries(8).workers(0).mover("single", Drive::Threads(1), make).build();
+            let pair = pair.expect("a queue");
+            let single = pair.mover("single").expect("it was added");
+            let (mut sq, mut cq) = pair.split();
+            submit(&mut sq, &vec![Sqe::nop().on(single); count]);
+            for number in 0..count as u64 {
+                while said.recv() != Ok(number) {}
+                assert_eq!(cq.cancel(number), 0, "whether it is given up is not known at once");
+            }
+            assert_eq!(statuses(&mut cq, count), vec![CANCELLED; count]);
         }
     });
 }
