@@ -1,9 +1,10 @@
 //! Goal: after `build()`, no call on the path of an operation allocates or frees, on any thread, in any drive.
 //!
 //! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs
-//! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. The count is that of
-//! the whole process, since most of the work is done by the queue's own threads; so this binary has no test harness,
-//! whose threads would be counted too.
+//! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. Other rounds
+//! (`no_alloc/order.rs`) have chains, barriers, shared completions, cancels, and operations done in parts. The count is
+//! that of the whole process, since most of the work is done by the queue's own threads; so this binary has no test
+//! harness, whose threads would be counted too.
 //!
 //! The warm-up lasts until each driver thread has executed something: `build()` returns before its threads have begun,
 //! and a thread that begins allocates (its name, its signal stack, what std keeps for it). The queue needs no other
@@ -12,6 +13,9 @@
 #![expect(unsafe_code, reason = "pushes entries; implements an allocator and a mover; poll has no safe wrapper")]
 #![expect(clippy::disallowed_types, reason = "the allocator counts on all threads")]
 #![expect(clippy::print_stdout, reason = "reports as the test harness would")]
+
+#[path = "no_alloc/order.rs"]
+mod order;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -85,6 +89,10 @@ struct Load {
     cq: CompletionQueue,
     sqes: Vec<Sqe>,
     mover: MoverId,
+    /// Batches with flags, which are submitted in turn.
+    ordered: Vec<Vec<Sqe>>,
+    rounds: usize,
+    cancelled: usize,
     /// Where they write. Dropped last.
     _bytes: Vec<u8>,
 }
@@ -97,7 +105,8 @@ impl Load {
         let mut bytes = vec![0; ENTRIES * len];
         let entry = |(index, part): (usize, &mut [u8])| Sqe::memset(part.as_mut_ptr(), 7, len).user_data(index as u64);
         let sqes = bytes.chunks_mut(len).enumerate().map(entry).map(|sqe| sqe.on(mover)).collect();
-        Self { sq, cq, sqes, mover, _bytes: bytes }
+        let ordered = order::batches(&mut bytes, len, mover);
+        Self { sq, cq, sqes, mover, ordered, rounds: 0, cancelled: 0, _bytes: bytes }
     }
 
     /// Fills the queue, submits, and reaps everything.
@@ -127,13 +136,18 @@ impl Load {
         assert_eq!(self.sq.submit(), ENTRIES);
         let mut reaped = 0;
         while reaped < ENTRIES {
-            match reaping {
-                Reaping::Drain => thread::yield_now(),
-                Reaping::Wait => assert_ne!(self.cq.wait(ENTRIES - reaped, None), Ok(0)),
-                Reaping::TimedWait => drop(self.cq.wait(1, Some(Duration::from_micros(1)))),
-                Reaping::Arm => self.sleep_armed(),
-            }
+            self.pause(reaping, ENTRIES - reaped);
             reaped += self.cq.drain().inspect(|cqe| assert!(cqe.status().is_success())).count();
+        }
+    }
+
+    /// What there is to do until up to `count` completions are there.
+    fn pause(&mut self, reaping: Reaping, count: usize) {
+        match reaping {
+            Reaping::Drain => thread::yield_now(),
+            Reaping::Wait => assert_ne!(self.cq.wait(count, None), Ok(0)),
+            Reaping::TimedWait => drop(self.cq.wait(1, Some(Duration::from_micros(1)))),
+            Reaping::Arm => self.sleep_armed(),
         }
     }
 
@@ -192,7 +206,10 @@ impl Load {
         for reaping in [Reaping::Drain, Reaping::Wait, Reaping::TimedWait, Reaping::Arm] {
             let calls = calls_during(|| (0..ROUNDS).for_each(|_| self.round_with_refusals(reaping)));
             assert_eq!(calls, 0, "calls of the allocator in {ROUNDS} rounds of {ENTRIES} operations");
+            let calls = calls_during(|| (0..ROUNDS).for_each(|_| self.ordered_round(reaping)));
+            assert_eq!(calls, 0, "calls of the allocator in {ROUNDS} rounds with chains, barriers, and cancels");
         }
+        assert!(self.cancelled > 0, "no cancel came in time");
     }
 }
 
@@ -209,6 +226,11 @@ fn inline() {
 
 fn caller_driven() {
     Load::new(QueuePair::builder().workers(0), None, 4096).runs_without_allocating();
+}
+
+/// Nothing is done in one piece.
+fn caller_driven_in_parts() {
+    Load::new(QueuePair::builder().workers(0).poll_budget(4500), None, 8192).runs_without_allocating();
 }
 
 fn one_worker() {
@@ -302,7 +324,7 @@ fn four_submitters() {
                 let (begin, end) = (&begin, &end);
                 scope.spawn(move || {
                     begin.wait();
-                    (0..ROUNDS * 10).for_each(|_| press(&mut sq));
+                    (0..ROUNDS * 10).for_each(|round| press(&mut sq, round));
                     end.wait();
                 });
             }
@@ -320,10 +342,11 @@ fn four_submitters() {
     }
 }
 
-/// Pushes one nop, as often as it takes.
-fn press(sq: &mut SubmissionQueue) {
+/// Pushes one nop, as often as it takes. Some are barriers.
+fn press(sq: &mut SubmissionQueue, round: usize) {
+    let nop = if round % 10 == 9 { Sqe::nop().drain() } else { Sqe::nop() };
     // SAFETY: a nop touches no memory.
-    while unsafe { sq.push(Sqe::nop()) }.is_err() {
+    while unsafe { sq.push(nop) }.is_err() {
         sq.submit();
         thread::yield_now();
     }
@@ -334,6 +357,7 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("the_counter_counts", the_counter_counts),
     ("inline", inline),
     ("caller_driven", caller_driven),
+    ("caller_driven_in_parts", caller_driven_in_parts),
     ("one_worker", one_worker),
     ("two_workers_that_sleep_at_once", two_workers_that_sleep_at_once),
     ("eight_workers", eight_workers),
