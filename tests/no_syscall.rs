@@ -1,5 +1,6 @@
 //! Goal: who never arms never enters the kernel. Pushing, submitting, executing and draining make no system call: not
-//! in the caller, and not in a worker that is still spinning.
+//! in the caller, and not in a worker that is still spinning. Nor do links, silent and shared completions, and cancels.
+//! (A barrier takes a lock, which is the kernel's affair when it is contended.)
 //!
 //! Method: each test forks a child, which has none of the harness's threads. The child builds a queue, warms it up, and
 //! then puts all its threads under a seccomp filter that kills the process at any system call but `exit_group`, which
@@ -17,10 +18,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use memring::queue::{Arm, Builder, CompletionQueue, Driver, PushError, QueuePair, SubmissionQueue};
-use memring::{INLINE, MoverId, Sqe, WORKERS};
+use memring::{INLINE, MoverId, Sqe, Status, WORKERS};
 
 const ROUNDS: u64 = 100_000;
 const ENTRIES: usize = 64;
+/// Entries of a chain.
+const CHAIN: usize = 8;
+/// The user data of the last of each chain.
+const LAST: u64 = u64::MAX;
 /// Bytes of one copy.
 const LEN: usize = 256;
 /// A confined process that has not ended after so many seconds is ended by the kernel.
@@ -123,6 +128,7 @@ struct Load {
     batch: Vec<Sqe>,
     src: Vec<u8>,
     dst: Vec<u8>,
+    cancelled: usize,
 }
 
 impl Load {
@@ -132,7 +138,7 @@ impl Load {
         let pages = dst.chunks_mut(LEN).zip(src.chunks(LEN));
         let copy = |(dst, src): (&mut [u8], &[u8])| Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), LEN).on(mover);
         let batch = pages.map(copy).collect();
-        Self { sq, cq, batch, src, dst }
+        Self { sq, cq, batch, src, dst, cancelled: 0 }
     }
 
     /// Pushes `count` copies, one of them alone, submits, and drains until they are done. Whether all went well.
@@ -159,6 +165,42 @@ impl Load {
         right && reaped == count
     }
 
+    /// Runs a full queue of chains, of whose members only the last are told of, in shared completions, and cancels some
+    /// of the others, which are told of then.
+    fn round_of_chains(&mut self, round: usize) -> bool {
+        for (number, sqe) in self.batch.iter_mut().enumerate() {
+            let plain = Sqe::memcpy(sqe.dst(), sqe.src(), LEN).on(sqe.mover());
+            *sqe = match number % CHAIN {
+                7 => plain.coalesce().user_data(LAST),
+                3 => plain.hard_link().user_data(LAST),
+                _ => plain.hard_link().skip_success().user_data(number as u64),
+            };
+        }
+        // SAFETY: the pages live, and nobody touches them, until the last of each chain was reaped.
+        let mut right = unsafe { self.sq.push_batch(&self.batch) }.is_ok();
+        right &= self.sq.submit() == ENTRIES;
+        let some = (round % 7..ENTRIES).step_by(3).map(|number| self.cq.cancel(number as u64));
+        let mut cancelled: usize = some.sum();
+        self.cancelled += cancelled;
+        let mut told = 0;
+        while right && (told < ENTRIES / CHAIN * 2 || cancelled > 0) {
+            for cqe in self.cq.drain() {
+                match (cqe.user_data(), cqe.status()) {
+                    (LAST, Status::SUCCESS) => told += cqe.count() as usize,
+                    (_, Status::CANCELLED) if cancelled > 0 => cancelled -= 1,
+                    _ => right = false,
+                }
+            }
+        }
+        right
+    }
+
+    /// Runs such rounds, in which some cancels must come in time, or none.
+    fn run_chains(&mut self, in_time: bool) -> bool {
+        let rounds = if cfg!(debug_assertions) { 2_000 } else { 20_000 };
+        (0..rounds).all(|round| self.round_of_chains(round)) && (self.cancelled > 0) == in_time
+    }
+
     /// Runs rounds of 1 to `ENTRIES` copies until `operations` are done.
     fn run(&mut self, operations: u64) -> bool {
         let mut sizes = (1..=ENTRIES).cycle();
@@ -177,14 +219,16 @@ impl Load {
 #[test]
 fn inline() {
     let prepare = || Load::new(QueuePair::builder().workers(0), INLINE);
-    let end = confined("inline", prepare, |load| (0..ROUNDS).all(|_| load.round(2)) && load.run(ROUNDS));
+    let body = |load: &mut Load| (0..ROUNDS).all(|_| load.round(2)) && load.run(ROUNDS) && load.run_chains(false);
+    let end = confined("inline", prepare, body);
     assert_ne!(end, End::Killed, "a system call was made");
 }
 
 #[test]
 fn caller_driven() {
     let prepare = || Load::new(QueuePair::builder().workers(0), WORKERS);
-    let end = confined("caller_driven", prepare, |load| (0..ROUNDS).all(|_| load.round(2)) && load.run(ROUNDS));
+    let body = |load: &mut Load| (0..ROUNDS).all(|_| load.round(2)) && load.run(ROUNDS) && load.run_chains(true);
+    let end = confined("caller_driven", prepare, body);
     assert_ne!(end, End::Killed, "a system call was made");
 }
 
@@ -207,7 +251,8 @@ fn one_spinning_worker() {
         }
         load
     };
-    assert_ne!(confined(NAME, prepare, |load| load.run(ROUNDS)), End::Killed, "a system call was made");
+    let end = confined(NAME, prepare, |load| load.run(ROUNDS) && load.run_chains(true));
+    assert_ne!(end, End::Killed, "a system call was made");
 }
 
 /// The filter is there, and holds for the caller: it is killed for the write that an armed reactor is woken with.
