@@ -24,8 +24,8 @@ fn pair(builder: Builder) -> (SubmissionQueue, CompletionQueue) {
     builder.entries(1024).build().expect("a queue").split()
 }
 
-/// Submits a chain of sets of one buffer, with a nop behind it that it does not order; then reaps until the nop is told.
-/// How often `reap` was called, and how many members were told before.
+/// Submits a chain of sets of one buffer, with a nop behind it that it does not order; then reaps until the nop is
+/// told. How often `reap` was called, and how many members were told before.
 fn members_before(
     (mut sq, mut cq): (SubmissionQueue, CompletionQueue),
     members: u64,
@@ -93,8 +93,8 @@ fn a_poll_of_successors_ends_when_its_bytes_are_spent() {
     assert!(bytes <= 3 * LEN as u64, "{bytes} bytes at once");
 }
 
-/// A thread sends the second member of a chain to the caller's lane, and calls the caller. The caller may have done it by
-/// then, so that the call comes when a barrier's time has come: the call must not take that for its own.
+/// A thread sends the second member of a chain to the caller's lane, and calls the caller. The caller may have done it
+/// by then, so that the call comes when a barrier's time has come: the call must not take that for its own.
 #[test]
 fn a_call_to_the_reaper_leaves_the_barrier_to_who_opens_it() {
     let rounds = if std::env::var("MEMRING_STRESS").is_ok_and(|length| length == "full") { 2_000_000 } else { 50_000 };

@@ -1,5 +1,5 @@
 //! Goal: an operation that is done in parts ends once, with its last part, whoever does which in whatever order, and
-//! the least trouble of all its parts is told then.
+//! what went wrong nearest to its start is told then.
 //!
 //! Method: random calls on splits and on a map of what is left, side by side, in one thread. Then four threads share
 //! operations as drivers do: the right to go on travels through a lane.
@@ -21,7 +21,7 @@ use watchdog::must_end;
 enum Call {
     Begin(u64),
     /// Of one of those under way.
-    Blame(usize, u64),
+    Blame(usize, u64, u8),
     /// Of one of those under way, so much or what is left.
     Finish(usize, u64),
 }
@@ -29,7 +29,8 @@ enum Call {
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         1 => prop_oneof![Just(1), 1..100_u64, Just(u64::MAX)].prop_map(Call::Begin),
-        1 => (0..6_usize, prop_oneof![0..4_u64, Just(u64::MAX - 1)]).prop_map(|(which, what)| Call::Blame(which, what)),
+        1 => (0..6_usize, prop_oneof![0..4_u64, Just(1 << 60)], any::<u8>())
+            .prop_map(|(which, offset, kind)| Call::Blame(which, offset, kind)),
         3 => (0..6_usize, prop_oneof![1..60_u64, Just(u64::MAX)]).prop_map(|(which, len)| Call::Finish(which, len)),
     ]
 }
@@ -38,8 +39,16 @@ fn call() -> impl Strategy<Value = Call> {
 struct Operation {
     number: u64,
     left: u64,
-    worst: Option<u64>,
+    worst: Option<(u64, u8)>,
 }
+
+/// Where operations begin: high up, and the first one low down.
+fn start(number: u64) -> u64 {
+    if number == 0 { 5 } else { (1 << 63) + number }
+}
+
+/// The most that is told of a distance.
+const FAR: u64 = u64::MAX >> 8;
 
 fn pick(model: &BTreeMap<u32, Operation>, which: usize) -> Option<u32> {
     model.keys().nth(which).copied()
@@ -53,16 +62,17 @@ proptest! {
         for (call, number) in calls.into_iter().zip(0..) {
             match call {
                 Call::Begin(len) => {
-                    let key = splits.begin([number], len);
+                    let key = splits.begin([number], start(number), len);
                     prop_assert_eq!(key.is_none(), model.len() == room, "there is room or there is not");
                     if let Some(key) = key {
                         let before = model.insert(key, Operation { number, left: len, worst: None });
                         prop_assert!(before.is_none(), "the key was given already");
                     }
                 }
-                Call::Blame(which, trouble) => if let Some(key) = pick(&model, which) {
-                    splits.blame(key, trouble);
+                Call::Blame(which, offset, kind) => if let Some(key) = pick(&model, which) {
                     let operation = model.get_mut(&key).expect("it is under way");
+                    splits.blame(key, start(operation.number).wrapping_add(offset), kind);
+                    let trouble = (offset.min(FAR), if offset < FAR { kind } else { kind.min(254) });
                     operation.worst = Some(operation.worst.map_or(trouble, |worst| worst.min(trouble)));
                 },
                 Call::Finish(which, len) => if let Some(key) = pick(&model, which) {
@@ -116,7 +126,7 @@ impl World {
         let (mut begun, mut ended) = (0, Vec::new());
         while self.left.load(Ordering::Relaxed) > 0 {
             let number = begun * THREADS + thread;
-            let key = if begun < operations() { self.splits.begin([number], len(number)) } else { None };
+            let key = if begun < operations() { self.splits.begin([number], start(number), len(number)) } else { None };
             if let Some(key) = key {
                 self.lane.push_batch(&[[u64::from(key), number, 0]]);
                 begun += 1;
@@ -139,13 +149,14 @@ impl World {
             self.lane.push_batch(&[[word, number, at + part]]);
         }
         if is_trouble(number, at) {
-            self.splits.blame(key, at);
+            self.splits.blame(key, start(number) + at, 3);
         }
         // Ordering: Relaxed; that the last one knows it is what the splits are for.
         self.done[usize::try_from(number).expect("an index")].fetch_add(part, Ordering::Relaxed);
         let (whole, worst) = self.splits.finish::<[u64; 1]>(key, part)?;
         assert_eq!(whole, [number]);
-        assert_eq!(worst, (0..len(number)).find(|&at| at % PART == 0 && is_trouble(number, at)));
+        let first = (0..len(number)).find(|&at| at % PART == 0 && is_trouble(number, at));
+        assert_eq!(worst, first.map(|at| (at, 3)));
         assert_eq!(self.done[usize::try_from(number).expect("an index")].load(Ordering::Relaxed), len(number));
         self.left.fetch_sub(1, Ordering::Relaxed);
         Some(number)

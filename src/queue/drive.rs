@@ -108,14 +108,15 @@ impl Driver {
         })
     }
 
-    /// Does on this thread what the reaper has asked to cancel.
+    /// Passes on to the mover what the reaper has asked to cancel.
+    ///
+    /// Not more than that: who asked is gone and has counted, and what this thread has taken may have been submitted
+    /// after it.
     #[inline]
     fn hear_cancels(&mut self) {
         if self.station.is_asked_more(self.heard) {
-            let (station, account, mut heard) = (Arc::clone(&self.station), Arc::clone(&self.account), self.heard);
-            station.asked_to_cancel(&mut heard, |user_data| {
-                self.cancel(user_data, |sqe| account.sequel.send(sqe.cancelled()));
-            });
+            let (station, mut heard) = (Arc::clone(&self.station), self.heard);
+            station.asked_to_cancel(&mut heard, |user_data| _ = self.ask_mover_to_cancel(user_data));
             self.heard = heard;
         }
     }
