@@ -1,5 +1,11 @@
 //! What a small copy has to wait for beside a large one: parts, counted.
+//!
+//! On a machine that is busy with something else nearly every small copy is held up by that, and too few are left to
+//! judge by. Then the test is skipped, and says so; `MEMRING_REQUIRE=idle` makes that a failure.
 #![expect(unsafe_code, reason = "pushes entries, asks the kernel for a count")]
+
+use std::io::{Write, stderr};
+use std::thread;
 
 use memring::queue::{CompletionQueue, Driver};
 use memring::{Sqe, WORKERS};
@@ -20,6 +26,18 @@ fn by_the_worker(cq: &CompletionQueue) -> u64 {
     cq.stats().driver(WORKERS, Driver::Thread(0)).map_or(0, |row| row.bytes)
 }
 
+/// Small copies to be judged by, and those that may be held up before it is given up: each costs a turn of a processor.
+const ENOUGH: usize = 200;
+const MOST_HELD_UP: usize = 200;
+
+/// Says, past the harness's capture, that there is nothing to judge by; fails if that was required.
+fn skip(samples: usize) {
+    let required = std::env::var("MEMRING_REQUIRE").unwrap_or_default();
+    let reason = format!("the machine is busy ({samples} of {ENOUGH} samples)");
+    assert!(!required.split(',').any(|required| required == "idle"), "an idle machine is required: {reason}");
+    let _ = writeln!(stderr(), "SKIP 1 of tests/splitting.rs, a_small_copy_waits_for_few_parts: {reason}");
+}
+
 /// Samples in which this thread was held up say nothing: the worker went on meanwhile.
 #[test]
 fn a_small_copy_waits_for_few_parts() {
@@ -28,15 +46,14 @@ fn a_small_copy_waits_for_few_parts() {
         let mut dst = vec![0; src.len()];
         let mut small = [0_u8; 64];
         let (mut sq, mut cq) = build(1);
-        let mut waits = Vec::new();
-        let enough = if src.len() > 64 << 20 { 1000 } else { 200 };
-        for _ in 0..100 {
+        let (mut waits, mut held_up) = (Vec::new(), 0);
+        while waits.len() < ENOUGH && held_up < MOST_HELD_UP {
             dst.fill(0);
             // SAFETY: the buffers are not touched until the completion was reaped.
             unsafe { submit(&mut sq, &[Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), src.len()).user_data(1)]) };
             let mut is_done = false;
-            while !is_done {
-                let (held_up, before) = (preemptions(), by_the_worker(&cq));
+            while !is_done && held_up < MOST_HELD_UP {
+                let (turns, before) = (preemptions(), by_the_worker(&cq));
                 // SAFETY: as above.
                 unsafe { submit(&mut sq, &[Sqe::memcpy(small.as_mut_ptr(), src.as_ptr(), 64)]) };
                 let mut is_small_done = false;
@@ -45,17 +62,25 @@ fn a_small_copy_waits_for_few_parts() {
                         is_done |= cqe.user_data() == 1;
                         is_small_done |= cqe.user_data() == 0;
                     }
+                    // The worker may need this processor. A switch to it counts as a preemption.
+                    thread::yield_now();
                 }
                 let parts = (by_the_worker(&cq) - before) / PART as u64;
-                if preemptions() == held_up {
+                if preemptions() == turns {
                     waits.push(parts);
+                } else {
+                    held_up += 1;
                 }
+            }
+            while !is_done {
+                assert_eq!(cq.wait(1, None), Ok(1));
+                is_done = cq.drain().any(|cqe| cqe.user_data() == 1);
             }
             same(&dst, &src, "the large copy");
             same(&small, &src[..64], "the small copy");
-            if waits.len() >= enough {
-                break;
-            }
+        }
+        if waits.len() < ENOUGH {
+            return skip(waits.len());
         }
         waits.sort_unstable();
         let most = waits[waits.len() * 99 / 100];
