@@ -8,7 +8,7 @@
 //! judged, too: they follow from the operation's number. Buffers return from the reaper to the submitter by an atomic
 //! flag, which orders nothing in the direction under test. A mover of the test's own keeps its tokens beyond the poll,
 //! completes them in random order, and drops some. Queues are dropped with operations under way, and the memory is
-//! used at once.
+//! used at once. `stress/order.rs` does the same with chains, barriers, cancels and copies in parts.
 //!
 //! No test harness, no locks and no channels: ThreadSanitizer does not see into the parts of std that come compiled. It
 //! does know `pthread_join`, so threads are joined one by one. The number of operations bounds the time;
@@ -17,6 +17,8 @@
 #![expect(clippy::disallowed_types, reason = "a flag hands each buffer from the reaper to its submitter")]
 #![expect(clippy::print_stdout, reason = "reports as the test harness would")]
 
+#[path = "stress/order.rs"]
+mod order;
 #[path = "support/random.rs"]
 mod random;
 
@@ -430,6 +432,10 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("kept_by_threads_64", || copies(Executor::KeeperThreads, 64)),
     ("kept_by_the_caller_4", || copies(Executor::KeeperCaller, 4)),
     ("kept_by_the_caller_64", || copies(Executor::KeeperCaller, 64)),
+    ("ordered_caller_driven_8", || order::ordered(0, 8)),
+    ("ordered_one_worker_64", || order::ordered(1, 64)),
+    ("ordered_two_workers_8", || order::ordered(2, 8)),
+    ("ordered_four_workers_64", || order::ordered(4, 64)),
     ("drops_inline", || drops(Executor::Inline)),
     ("drops_two_workers", || drops(Executor::Workers(2))),
     ("drops_caller_driven", || drops(Executor::Caller)),
