@@ -172,8 +172,9 @@ impl Builder {
     /// How many bytes one `drain()` may move when the reaper drives. Default: 1 MiB.
     ///
     /// An operation that is longer than what is left of the budget is done in part, and goes on in the next `drain()`.
-    /// A part has at least 4096 bytes, even if the budget has less. An operation of a mover of your own is done whole,
-    /// and so is what goes [`INLINE`](crate::INLINE) when a chain comes to it in a drain.
+    /// Up to 4096 bytes are done even if the budget is less. An operation of a mover of your own is done whole, and so
+    /// is what goes [`INLINE`](crate::INLINE), by whoever comes to it: a drain, if that ends what it was linked to, or
+    /// opens a barrier that it was held behind.
     ///
     /// # Examples
     ///
@@ -185,7 +186,8 @@ impl Builder {
     /// unsafe { sq.push(Sqe::memset(buffer.as_mut_ptr(), 7, 1 << 20)) }?;
     /// sq.submit();
     /// assert_eq!(cq.drain().count(), 0);
-    /// assert_eq!(cq.stats().mover(WORKERS).bytes, 256 << 10, "a part was done");
+    /// let done = cq.stats().mover(WORKERS).bytes;
+    /// assert!(0 < done && done <= 256 << 10, "a part was done");
     /// while cq.drain().count() == 0 {}
     /// assert_eq!(buffer, vec![7; 1 << 20]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
