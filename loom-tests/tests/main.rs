@@ -18,7 +18,13 @@ mod order;
 #[cfg(memring_loom)]
 mod queue;
 #[cfg(memring_loom)]
+mod reaper;
+#[cfg(memring_loom)]
+mod role;
+#[cfg(memring_loom)]
 mod roster;
+#[cfg(memring_loom)]
+mod slot;
 #[cfg(memring_loom)]
 mod table;
 
@@ -32,8 +38,11 @@ fn main() -> std::process::ExitCode {
         doorbell::MODELS,
         roster::MODELS,
         table::MODELS,
+        role::MODELS,
+        slot::MODELS,
         queue::MODELS,
         order::MODELS,
+        reaper::MODELS,
     ])
 }
 

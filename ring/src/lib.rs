@@ -13,10 +13,12 @@
 //! | [`credits`] | the right to have an operation under way | many, many |
 //! | [`gate`] | the intake that counts and closes | many, one |
 //! | [`doorbell`] | sleep and wake | many ringers; one sleeper, or a [`Roster`] of them |
+//! | [`role`] | work that one thread does for all | many callers, one holder |
+//! | [`slot`] | something awaited, from its opening to its end | one owner, one reaper |
 //! | [`counter`] | statistics | |
 //!
 //! `README.md` beside this crate gives each protocol's owners, states, orderings and proof sketch; the obligations
-//! named P1 to P10 there are the ones that the comments here refer to.
+//! named P1 to P15 there are the ones that the comments here refer to.
 
 #![no_std]
 
@@ -29,6 +31,8 @@ pub mod doorbell;
 pub mod gate;
 mod index;
 pub mod mpmc;
+pub mod role;
+pub mod slot;
 pub mod split;
 pub mod sync;
 pub mod table;
@@ -40,5 +44,7 @@ pub use doorbell::{Doorbell, Roster, Rung, Sleep, Wake, Word};
 pub use gate::{Gate, Passage};
 pub use index::Words;
 pub use mpmc::Lane;
+pub use role::Role;
+pub use slot::Slots;
 pub use split::Splits;
 pub use table::Table;

@@ -257,6 +257,26 @@ mutants! {
     SplitCountDown,
     /// A member of a roster is roused relaxed: it falls asleep again without knowing what for it was roused.
     RosterRouse,
+    /// A role is taken relaxed: its new holder does not know what the last one did.
+    RoleTake,
+    /// A role is released relaxed, or goes back to its holder so: what was published before a call is not seen.
+    RoleRelease,
+    /// Who finds that somebody has called already does not call: what it has published may be missed.
+    RoleCall,
+    /// The owner of a slot leaves its waker relaxed: the reaper may find the cell as it was before.
+    SlotRegister,
+    /// The owner of a slot looks relaxed: it may read its memory before the mover's last write.
+    SlotObserve,
+    /// A slot is completed relaxed: the same, from the other side.
+    SlotComplete,
+    /// The reaper takes a slot's waker after it has said that the slot is complete: the cell has two owners.
+    SlotWaking,
+    /// The owner walks away relaxed: the reaper may not find what it was left to free.
+    SlotAbandon,
+    /// The operations of a slot are counted down relaxed: the last one does not know what the others did.
+    SlotCountDown,
+    /// A slot keeps its generation: a late completion hits the next owner.
+    SlotGeneration,
     /// The gate is passed by a separate load and add: an entry slips in behind a close that has already counted.
     GatePass,
 }
