@@ -29,7 +29,7 @@ pub(crate) use guard::Guard;
 pub(crate) use in_use::{InUse, Place};
 pub use lane::Lane;
 pub(crate) use lane::{Budget, Chunk};
-pub(crate) use outlet::Outlet;
+pub(crate) use outlet::{Hook, Outlet};
 pub(crate) use sequel::{Ended, Sequel, Telling};
 pub use station::Bell;
 pub(crate) use station::Station;

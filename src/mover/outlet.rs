@@ -1,7 +1,9 @@
 //! The way in and the way out of a queue: the credits and the gate that let operations in, the completion ring and the
 //! reaper's bell that let them out.
 
+use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use memring_ring::{Counter, Credits, Doorbell, Gate, Producer, Splits, Wake};
 
@@ -10,6 +12,15 @@ use super::sequel::Ended;
 use crate::cqe::{Cqe, Status};
 use crate::os::{EventFd, Futex};
 use crate::sqe::Sqe;
+
+/// What to call, in place of making the reaper's descriptor readable.
+pub(crate) struct Hook(pub(crate) Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}
 
 /// What lets operations in and out, and counts them.
 #[derive(Debug)]
@@ -23,6 +34,7 @@ pub(crate) struct Outlet {
     pub(crate) in_use: InUse,
     bell: Doorbell,
     fd: EventFd,
+    hook: Option<Hook>,
     abandoned: Counter,
     /// Of the abandoned ones, those that ended all the same.
     recovered: Counter,
@@ -31,7 +43,7 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    pub(crate) fn new(entries: usize, completions: Producer) -> io::Result<Self> {
+    pub(crate) fn new(entries: usize, completions: Producer, hook: Option<Hook>) -> io::Result<Self> {
         Ok(Self {
             credits: Credits::new(entries as u64),
             intake: Gate::default(),
@@ -40,6 +52,7 @@ impl Outlet {
             in_use: InUse::new(),
             bell: Doorbell::default(),
             fd: EventFd::new()?,
+            hook,
             abandoned: Counter::new(),
             recovered: Counter::new(),
             futex_wakes: Counter::new(),
@@ -81,8 +94,15 @@ impl Outlet {
         rung.watcher
     }
 
-    /// Makes the reaper's descriptor readable: the answer to an armed announcement that was taken.
+    /// Calls the hook, or makes the reaper's descriptor readable: the answer to an armed announcement that was taken.
     pub(crate) fn signal(&self) {
+        if let Some(Hook(hook)) = &self.hook {
+            // It is foreign code, and a driver goes on whatever becomes of it. What a payload's drop does is unknown.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
+                Box::leak(payload);
+            }
+            return;
+        }
         // Counted first: whoever is woken by the write finds it counted.
         self.eventfd_writes.add(1);
         self.fd.signal();

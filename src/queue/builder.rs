@@ -13,7 +13,7 @@ use super::route::{MAX_USER_MOVERS, Route, mover_of};
 use super::stats::{self, Books};
 use super::{BuildError, CompletionQueue, QueuePair, SubmissionQueue};
 use crate::memory;
-use crate::mover::{Account, Capabilities, CpuMover, DataMover, Guard, Outlet, Station};
+use crate::mover::{Account, Capabilities, CpuMover, DataMover, Guard, Hook, Outlet, Station};
 use crate::os::Birth;
 use crate::sqe::WORKERS;
 
@@ -76,6 +76,7 @@ pub struct Builder {
     inline_max: u64,
     spin: Duration,
     fault_guard: bool,
+    on_ready: Option<Hook>,
     movers: Vec<Plan>,
 }
 
@@ -88,6 +89,7 @@ impl std::fmt::Debug for Builder {
             .field("inline_max", &self.inline_max)
             .field("spin", &self.spin)
             .field("fault_guard", &self.fault_guard)
+            .field("on_ready", &self.on_ready)
             .field("movers", &self.movers.iter().map(|plan| &plan.name).collect::<Vec<_>>())
             .finish()
     }
@@ -135,6 +137,7 @@ impl Builder {
             inline_max: 0,
             spin: DEFAULT_SPIN,
             fault_guard: false,
+            on_ready: None,
             movers: Vec::new(),
         }
     }
@@ -275,6 +278,35 @@ impl Builder {
         Self { fault_guard: true, ..self }
     }
 
+    /// Has this called, once for each [`arm`](CompletionQueue::arm) that was answered
+    /// [`Armed`](super::Arm::Armed), in place of making the descriptor readable.
+    ///
+    /// It is called by whoever publishes the next completion, on that thread: a driver's, one that submits what goes
+    /// [inline](crate::INLINE), or the reaper's own, in the middle of a `drain` or `wait`; without workers, also by a
+    /// submit in another thread, since there is something to drive. That thread may hold locks of yours, and others
+    /// wait for it, so take locks only by trying, do not block, and drop no half of a queue. A panic in it is caught
+    /// and forgotten.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let (sender, receiver) = mpsc::channel();
+    /// let pair = QueuePair::builder().on_ready(move || _ = sender.send("completions wait")).build()?;
+    /// let (mut sq, mut cq) = pair.split();
+    /// assert_eq!(cq.arm(), memring::queue::Arm::Armed);
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// sq.submit();
+    /// assert_eq!(receiver.recv()?, "completions wait");
+    /// assert_eq!(cq.drain().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_ready(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { on_ready: Some(Hook(Box::new(hook))), ..self }
+    }
+
     /// Adds a mover under a name. `make` is called once for each driver; see [`DataMover`] for an example.
     ///
     /// Its id is that of [`QueuePair::mover`]. The route gives it only what the movers before it cannot do; entries
@@ -305,7 +337,7 @@ impl Builder {
         self.movers.insert(0, Plan { name: "workers".to_owned(), drive, make: Box::new(make) });
 
         let (producer, consumer) = completion::ring(self.entries);
-        let outlet = Arc::new(Outlet::new(self.entries, producer).map_err(BuildError::Os)?);
+        let outlet = Arc::new(Outlet::new(self.entries, producer, self.on_ready.take()).map_err(BuildError::Os)?);
         let firsts: Vec<_> = self.movers.iter().map(|plan| (plan.make)()).collect();
         let stations: Box<[_]> = (self.movers.iter().zip(&firsts).enumerate())
             .map(|(lane, (plan, first))| plan.station(lane, self.entries, first.capabilities()))

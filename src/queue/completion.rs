@@ -99,6 +99,22 @@ impl CompletionQueue {
         Drain { inner }
     }
 
+    /// How many bytes a [`drain`](CompletionQueue::drain) may move from now on; what the builder's
+    /// [`poll_budget`](super::Builder::poll_budget) says until then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::queue::QueuePair;
+    /// let (_sq, mut cq) = QueuePair::builder().workers(0).build()?.split();
+    /// cq.set_poll_budget(64 << 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_poll_budget(&mut self, bytes: usize) {
+        let entries = self.inner.core.entries as u64;
+        self.inner.budget = Budget::strict((bytes as u64).max(1), entries);
+    }
+
     /// Waits until `min` completions are ready or the timeout passes, and returns how many are ready; none are taken.
     ///
     /// While it waits it helps to execute what the workers have not begun. It returns early when fewer than `min`
@@ -180,6 +196,44 @@ impl CompletionQueue {
         if !self.inner.core.birth.is_foreign() {
             self.inner.core.outlet.fd().clear();
         }
+    }
+
+    /// How many completions could be drained now, of at most as many as the queue has entries: a look, which drives
+    /// nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// # let (mut sq, mut cq) = QueuePair::builder().entries(8).workers(0).build()?.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.ready(), 0, "nobody has driven it yet");
+    /// cq.drain();
+    /// assert_eq!(cq.ready(), 1, "the drain did, and its completion was not taken");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn ready(&mut self) -> usize {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() { 0 } else { inner.consumer.ready(inner.core.entries) }
+    }
+
+    /// How many operations never complete, since their mover broke down and may touch their memory for ever. Dropping
+    /// the queue aborts the process if there are any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::queue::QueuePair;
+    /// let (_sq, cq) = QueuePair::builder().build()?.split();
+    /// assert_eq!(cq.abandoned(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn abandoned(&self) -> u64 {
+        self.inner.core.outlet.abandoned()
     }
 
     /// How many operations were submitted and have not ended. Completions that wait to be reaped are not counted, and

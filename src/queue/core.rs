@@ -9,6 +9,7 @@ use super::route::Route;
 use super::stats::{Books, Stats};
 use crate::mover::{Guard, Outlet, Station};
 use crate::os::Birth;
+use crate::sqe::MoverId;
 
 /// The shared part of a queue pair. Each half holds it, so it lives as long as either.
 #[derive(Debug)]
@@ -34,6 +35,11 @@ impl Core {
     /// those that wait for these are counted too.
     pub(crate) fn stuck(&self) -> u64 {
         if self.outlet.abandoned() == 0 { 0 } else { self.chains.waiting() }
+    }
+
+    /// The id of the mover of this name.
+    pub(crate) fn mover(&self, name: &str) -> Option<MoverId> {
+        self.stations.iter().find(|station| station.name == name).map(|station| station.mover)
     }
 
     /// What was done so far, and by whom.

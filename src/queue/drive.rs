@@ -4,6 +4,7 @@
 //! reaper polls it inside `drain` and `wait`; the mover cannot tell.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,23 @@ use crate::sqe::Sqe;
 pub(super) const WAITING_POLL: Duration = Duration::from_micros(100);
 /// Looks at the lane between two looks at the clock.
 const SPINS_PER_CLOCK: u32 = 16;
+
+thread_local! {
+    static IS_DRIVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a driver thread of a queue: one that must not wait for what drivers do.
+///
+/// # Examples
+///
+/// ```
+/// assert!(!memring::queue::is_driver_thread());
+/// ```
+#[must_use]
+pub fn is_driver_thread() -> bool {
+    // While a thread ends its variables may be gone; then it drives nothing any more.
+    IS_DRIVER.try_with(Cell::get).unwrap_or(false)
+}
 
 /// One instance of a mover, and what belongs to whoever polls it.
 #[derive(Debug)]
@@ -148,6 +166,7 @@ impl Driver {
 
     /// The life of a driver thread: poll, spin a little, sleep until the bell rings, until the service closes.
     pub(crate) fn run(mut self, member: usize, core: &Core, spin: Duration) {
+        IS_DRIVER.set(true);
         let mut was_broken = false;
         while !core.service.is_closed() {
             self.hear_cancels();

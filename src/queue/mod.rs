@@ -14,6 +14,7 @@ mod chain;
 mod completion;
 mod core;
 mod drive;
+mod permit;
 mod route;
 mod stage;
 mod stats;
@@ -22,6 +23,8 @@ mod submission;
 pub(crate) use self::builder::Reaping;
 pub use self::builder::{Builder, Drive};
 pub use self::completion::{Arm, CompletionQueue, Drain};
+pub use self::drive::is_driver_thread;
+pub use self::permit::Permit;
 pub use self::route::Route;
 pub use self::stats::{Driver, DriverStats, MoverStats, Stats};
 pub use self::submission::SubmissionQueue;
@@ -124,7 +127,7 @@ impl QueuePair {
     /// ```
     #[must_use]
     pub fn mover(&self, name: &str) -> Option<MoverId> {
-        self.core.stations.iter().find(|station| station.name == name).map(|station| station.mover)
+        self.core.mover(name)
     }
 
     /// What the queue has done so far.

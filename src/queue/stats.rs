@@ -16,8 +16,8 @@ pub enum Driver {
     Caller,
     /// A thread of the queue's own, by number.
     Thread(usize),
-    /// Whoever ended what an operation waited for: of chains the inline members, and what was cancelled. It has a row
-    /// where there are such.
+    /// Whoever ended what an operation waited for: of chains the inline members, and what was cancelled. Also whoever
+    /// called [`execute`](super::SubmissionQueue::execute). It has a row where there are such.
     Chain,
 }
 

@@ -9,13 +9,14 @@ use memring_ring::Passage;
 use super::PushError;
 use super::barrier::Admission;
 use super::core::Core;
+use super::permit::Permit;
 use super::route::lane_of;
 use super::stage::Stage;
 use super::stats::{self, Stats};
 use crate::cqe::Cqe;
 use crate::memory::{self, Stores};
-use crate::mover::{Account, Completions, Gathered, InUse, Place, execute};
-use crate::sqe::{INLINE, Sqe, SqeFlags};
+use crate::mover::{Account, Completions, Gathered, InUse, Place, Sequel, execute};
+use crate::sqe::{INLINE, MoverId, ROUTED, Sqe, SqeFlags};
 
 /// The submitting half of a queue pair. Clones submit to the same queue, each with a stage of its own.
 ///
@@ -148,24 +149,72 @@ impl SubmissionQueue {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub unsafe fn push_batch(&mut self, sqes: &[Sqe]) -> Result<(), PushError> {
+        self.push_all(sqes, false)
+    }
+
+    /// Takes the credits of `count` entries that are to be pushed later, or none: there are fewer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::QueuePair;
+    /// let (sq, _cq) = QueuePair::builder().entries(4).build()?.split();
+    /// let permit = sq.reserve(3);
+    /// assert!(permit.is_some() && sq.reserve(2).is_none());
+    /// drop(permit);
+    /// assert!(sq.reserve(4).is_some());
+    /// # Ok::<(), memring::queue::BuildError>(())
+    /// ```
+    pub fn reserve(&self, count: usize) -> Option<Permit> {
+        if self.core.birth.is_foreign() { None } else { Permit::take(&self.core, count as u64) }
+    }
+
+    /// As [`push_batch`](SubmissionQueue::push_batch), with credits that were [reserved](SubmissionQueue::reserve).
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the entry that is at fault: [`Full`](PushError::Full) if the permit is for another number of
+    /// entries, or of another queue. The permit is given back.
+    ///
+    /// # Safety
+    ///
+    /// That of [`push`](SubmissionQueue::push), for each entry.
+    ///
+    /// # Examples
+    ///
+    /// See [`Permit`].
+    pub unsafe fn push_permitted(&mut self, permit: Permit, sqes: &[Sqe]) -> Result<(), PushError> {
+        if !permit.is_for(&self.core, sqes.len()) {
+            return Err(PushError::Full(sqes.first().copied().unwrap_or(Sqe::nop())));
+        }
+        self.push_all(sqes, true)?;
+        permit.spend();
+        Ok(())
+    }
+
+    /// Checks and stages all of the entries, or none; their credits are taken here unless they are `paid`.
+    #[inline]
+    fn push_all(&mut self, sqes: &[Sqe], paid: bool) -> Result<(), PushError> {
         let Some(&first) = sqes.first() else { return Ok(()) };
         if sqes.len() > self.core.entries {
             return Err(PushError::TooLong(first));
         }
         self.is_open(&first)?;
         let before = self.staged.len();
-        self.stage_all(sqes, first)?;
+        self.stage_all(sqes, first, paid)?;
         if let Err((index, other)) = self.core.outlet.in_use.enter(sqes, &mut self.place) {
             self.staged.truncate(before);
-            self.core.outlet.credits.give_back(sqes.len() as u64);
+            if !paid {
+                self.core.outlet.credits.give_back(sqes.len() as u64);
+            }
             return Err(PushError::InUse(sqes[index], other));
         }
         Ok(())
     }
 
-    /// Stages entries and takes their credits, of all of them or of none.
+    /// Stages entries and takes their credits, unless they are paid; of all of them or of none.
     #[inline]
-    fn stage_all(&mut self, sqes: &[Sqe], first: Sqe) -> Result<(), PushError> {
+    fn stage_all(&mut self, sqes: &[Sqe], first: Sqe, paid: bool) -> Result<(), PushError> {
         let before = self.staged.len();
         let mut resolve = self.core.route.resolver();
         let mut choose = |sqe: &Sqe| resolve(sqe).map_err(|refusal| PushError::refused(refusal, *sqe));
@@ -174,11 +223,58 @@ impl SubmissionQueue {
             return sqes.iter().try_for_each(|sqe| choose(sqe).map(drop)).and(Err(PushError::Full(first)));
         }
         self.staged.extend(sqes, choose)?;
-        if !self.core.outlet.credits.take(sqes.len() as u64) {
+        if !paid && !self.core.outlet.credits.take(sqes.len() as u64) {
             self.staged.truncate(before);
             return Err(PushError::Full(first));
         }
         Ok(())
+    }
+
+    /// Executes one entry at once, on this thread, and returns its completion: for what is too small to be queued.
+    ///
+    /// It takes no credit and posts nothing, so it needs no room, and no other operation is ordered with it.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`], with the entry: it makes no sense, the queue is closed, it has flags of those that order entries
+    /// ([`UnknownFlags`](PushError::UnknownFlags)), or it names another mover than [`INLINE`]
+    /// ([`Unsupported`](PushError::Unsupported)).
+    ///
+    /// # Safety
+    ///
+    /// That of [`push`](SubmissionQueue::push), until this returns.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Sqe, queue::QueuePair};
+    /// let (src, mut dst) = ([7_u8; 64], [0_u8; 64]);
+    /// let (sq, _cq) = QueuePair::builder().build()?.split();
+    /// // SAFETY: both are ours until this returns.
+    /// let cqe = unsafe { sq.execute(Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), 64)) }?;
+    /// assert!(cqe.status().is_success());
+    /// assert_eq!(dst, src);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub unsafe fn execute(&self, sqe: Sqe) -> Result<Cqe, PushError> {
+        self.is_open(&sqe)?;
+        if sqe.sqe_flags() != SqeFlags::NONE {
+            return Err(PushError::UnknownFlags(sqe));
+        }
+        if ![ROUTED, INLINE].contains(&sqe.mover()) {
+            return Err(PushError::Unsupported(sqe));
+        }
+        let sqe = sqe.on(INLINE);
+        self.core.route.resolve(&sqe).map_err(|refusal| PushError::refused(refusal, sqe))?;
+        let in_use = &self.core.outlet.in_use;
+        in_use.enter(&[sqe], &mut Place::START.clone()).map_err(|(_, other)| PushError::InUse(sqe, other))?;
+        // SAFETY: the caller vouches for the entry's memory.
+        let end = unsafe { execute(&sqe, self.core.guard, || None) };
+        end.stores.fence();
+        in_use.leave(&sqe);
+        let bytes = if end.status.is_success() { sqe.len() } else { 0 };
+        self.core.chains.tally(&sqe).add(1, bytes);
+        Ok(Cqe::new(sqe.data(), end.status, INLINE).with_value(end.value()))
     }
 
     /// Whether this process may push, and anyone would reap.
@@ -322,6 +418,37 @@ impl SubmissionQueue {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.core.outlet.intake.is_closed()
+    }
+
+    /// The id of a mover that was added under this name, as [`QueuePair::mover`](super::QueuePair::mover).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{WORKERS, queue::QueuePair};
+    /// let (sq, _cq) = QueuePair::builder().build()?.split();
+    /// assert_eq!(sq.mover("workers"), Some(WORKERS));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn mover(&self, name: &str) -> Option<MoverId> {
+        self.core.mover(name)
+    }
+
+    /// Whether this process was forked from the one that owns the queue: it refuses everything here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::queue::QueuePair;
+    /// let (sq, _cq) = QueuePair::builder().build()?.split();
+    /// assert!(!sq.is_forked());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn is_forked(&self) -> bool {
+        self.core.birth.is_foreign()
     }
 
     /// What the queue has done so far.
