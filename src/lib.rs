@@ -41,6 +41,7 @@ compile_error!("memring needs Linux: futex, eventfd, pthread_atfork");
 
 pub mod cqe;
 mod error;
+pub mod future;
 mod memory;
 pub mod mover;
 mod os;
@@ -48,4 +49,9 @@ pub mod queue;
 pub mod sqe;
 
 pub use cqe::{Cqe, Status};
+pub use error::BuildError;
+pub use future::{
+    Batch, BlockError, Failed, IoBuf, IoBufMut, OpError, Operation, OutOfRange, Ring, RingBuilder, Scope, ScopeError,
+    Slice, Spare, State,
+};
 pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, SqeFlags, WORKERS};

@@ -1,0 +1,176 @@
+//! Building a ring: the options of its queue pair, and its own.
+
+use std::time::Duration;
+
+use super::ring::Ring;
+use super::shared::Shared;
+use crate::mover::DataMover;
+use crate::queue::{self, BuildError, Drive, QueuePair};
+
+/// Operations of at most this many bytes are executed in their first poll, unless the builder says otherwise: what it
+/// costs to hand one over is more than to copy so little.
+const DEFAULT_INLINE_MAX: usize = 512;
+const DEFAULT_ENTRIES: usize = 1024;
+const DEFAULT_POLL_BUDGET: usize = 1 << 20;
+const DEFAULT_SPIN: Duration = Duration::from_micros(20);
+
+/// What the parts of a ring must know of its options.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) entries: usize,
+    pub(super) poll_budget: usize,
+    pub(super) spin: Duration,
+    /// Some of the movers are driven by whoever reaps.
+    pub(super) is_caller_driven: bool,
+    pub(super) reaper_thread: bool,
+}
+
+/// The options of a [`Ring`]: those of its queue pair ([`queue::Builder`] says more of each), and its own.
+///
+/// # Examples
+///
+/// ```
+/// use memring::Ring;
+/// let ring = Ring::builder().entries(4096).workers(2).build()?;
+/// let page = ring.block_on(ring.memset(vec![0; 4096], 7))??;
+/// assert_eq!(page, [7; 4096]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder builds nothing until `build`"]
+pub struct RingBuilder {
+    queue: queue::Builder,
+    plan: Plan,
+    has_workers: bool,
+}
+
+impl RingBuilder {
+    pub(super) fn new() -> Self {
+        let plan = Plan {
+            entries: DEFAULT_ENTRIES,
+            poll_budget: DEFAULT_POLL_BUDGET,
+            spin: DEFAULT_SPIN,
+            is_caller_driven: false,
+            reaper_thread: false,
+        };
+        let queue = QueuePair::builder().inline_max(DEFAULT_INLINE_MAX);
+        Self { queue, plan, has_workers: true }
+            .entries(DEFAULT_ENTRIES)
+            .poll_budget(DEFAULT_POLL_BUDGET)
+            .spin(DEFAULT_SPIN)
+    }
+
+    /// How many operations can be under way: 1 to 65536. Default: 1024. More of them wait for their turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{BuildError, Ring};
+    /// assert!(matches!(Ring::builder().entries(0).build(), Err(BuildError::Entries(0))));
+    /// ```
+    pub fn entries(self, entries: usize) -> Self {
+        Self { queue: self.queue.entries(entries), plan: Plan { entries, ..self.plan }, ..self }
+    }
+
+    /// How many threads drive the CPU mover: 0 to 64. With 0 whoever polls an operation does the copying, at most a
+    /// [`poll_budget`](RingBuilder::poll_budget) at a time. Default: one less than the machine's CPUs, 1 to 4.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Ring;
+    /// let ring = Ring::builder().workers(0).build()?;
+    /// assert_eq!(ring.block_on(ring.memset(vec![0; 4096], 1))??, [1; 4096]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn workers(self, workers: usize) -> Self {
+        Self { queue: self.queue.workers(workers), has_workers: workers > 0, ..self }
+    }
+
+    /// How many bytes one poll may move, if there are no workers. Default: 1 MiB.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _builder = memring::Ring::builder().workers(0).poll_budget(256 << 10);
+    /// ```
+    pub fn poll_budget(self, bytes: usize) -> Self {
+        Self { queue: self.queue.poll_budget(bytes), plan: Plan { poll_budget: bytes, ..self.plan }, ..self }
+    }
+
+    /// Operations of at most this many bytes are executed in their first poll, by the thread that polls. Default: 512.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _builder = memring::Ring::builder().inline_max(0);
+    /// ```
+    pub fn inline_max(self, bytes: usize) -> Self {
+        Self { queue: self.queue.inline_max(bytes), ..self }
+    }
+
+    /// How long an idle worker, or who blocks, looks for work before it sleeps. Default: 20 us.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _builder = memring::Ring::builder().spin(std::time::Duration::ZERO);
+    /// ```
+    pub fn spin(self, limit: Duration) -> Self {
+        Self { queue: self.queue.spin(limit), plan: Plan { spin: limit, ..self.plan }, ..self }
+    }
+
+    /// A page that is missing makes an operation fail with [`FAULT`](crate::Status::FAULT), and the process lives; see
+    /// [`queue::Builder::fault_guard`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _builder = memring::Ring::builder().fault_guard();
+    /// ```
+    pub fn fault_guard(self) -> Self {
+        Self { queue: self.queue.fault_guard(), ..self }
+    }
+
+    /// Adds a mover under a name; see [`queue::Builder::mover`]. What a [`Drive::Caller`] mover does is done by whoever
+    /// polls an operation, blocks or calls [`Ring::drive`].
+    pub fn mover<M: DataMover + 'static>(self, name: &str, drive: Drive, make: impl Fn() -> M + 'static) -> Self {
+        let is_caller_driven = self.plan.is_caller_driven || drive == Drive::Caller;
+        Self { queue: self.queue.mover(name, drive, make), plan: Plan { is_caller_driven, ..self.plan }, ..self }
+    }
+
+    /// Has a thread of the ring's own reap and wake, so that neither workers nor pollers spend their time on it.
+    ///
+    /// Without it, whoever is there does: a worker that has completed something, or who polls or blocks. Without
+    /// workers that thread also does what they would.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::Ring;
+    /// let ring = Ring::builder().reaper_thread().build()?;
+    /// assert_eq!(ring.block_on(ring.memset(vec![0; 4096], 1))??, [1; 4096]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reaper_thread(self) -> Self {
+        Self { plan: Plan { reaper_thread: true, ..self.plan }, ..self }
+    }
+
+    /// Builds the ring and starts its threads.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`], as of [`queue::Builder::build`]. Nothing is left running then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{BuildError, Ring};
+    /// assert!(matches!(Ring::builder().workers(65).build(), Err(BuildError::Workers(65))));
+    /// ```
+    pub fn build(self) -> Result<Ring, BuildError> {
+        let is_caller_driven = self.plan.is_caller_driven || !self.has_workers;
+        let shared = Shared::new(Plan { is_caller_driven, ..self.plan }, self.queue)?;
+        Ok(Ring { shared })
+    }
+}
