@@ -17,27 +17,37 @@ use std::hint::black_box;
 use std::process::Command;
 
 use memring::queue::{CompletionQueue, QueuePair, SubmissionQueue};
-use memring::{INLINE, Sqe, WORKERS};
+use memring::{INLINE, Ring, Sqe, WORKERS};
 
+/// Operations of a round, and the bytes of each.
 const BATCH: usize = 32;
 const LEN: usize = 64;
-const ROUNDS: u64 = 2000;
+/// The same where a round is a scope.
+const PAGES: usize = 4096;
+const PAGE: usize = 4096;
 
-/// A path: its name, the entries of a round, and how they are pushed.
-type Path = (&'static str, fn(&mut Memory) -> Vec<Sqe>, fn(&mut SubmissionQueue, &[Sqe]));
+/// A path: its name, the operations of a round, how many rounds are counted, and what does so many rounds.
+type Path = (&'static str, usize, u64, fn(u64));
 
-const PATHS: [Path; 5] = [
-    ("inline, push_batch", |memory| memory.copies(INLINE), push_batch),
-    ("inline, push", |memory| memory.copies(INLINE), push),
-    ("caller-driven, push_batch", |memory| memory.copies(WORKERS), push_batch),
-    ("caller-driven nop, push_batch", |_| vec![Sqe::nop().on(WORKERS); BATCH], push_batch),
-    ("plain memcpy", |memory| memory.copies(INLINE), |_, _| {}),
+const PATHS: [Path; 9] = [
+    ("inline, push_batch", BATCH, 2000, |rounds| small(rounds, INLINE, push_batch)),
+    ("inline, push", BATCH, 2000, |rounds| small(rounds, INLINE, push)),
+    ("caller-driven, push_batch", BATCH, 2000, |rounds| small(rounds, WORKERS, push_batch)),
+    ("caller-driven nop, push_batch", BATCH, 2000, nops),
+    ("plain memcpy", BATCH, 2000, plain),
+    ("4096 pages, push_batch", PAGES, 4, pages_by_hand),
+    ("4096 pages, scope", PAGES, 4, |rounds| pages(rounds, scoped)),
+    ("4096 pages, batch", PAGES, 4, |rounds| owned(rounds, batch)),
+    ("4096 pages, awaited", PAGES, 4, |rounds| owned(rounds, awaited)),
 ];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().position(|argument| argument == "--path") {
-        Some(at) => run(&arguments[at + 1], arguments[at + 2].parse().expect("a number of rounds")),
+        Some(at) => {
+            let (_, _, _, run) = PATHS.into_iter().find(|(name, ..)| *name == arguments[at + 1]).expect("a path");
+            run(arguments[at + 2].parse().expect("a number of rounds"));
+        }
         None => count(),
     }
 }
@@ -47,11 +57,12 @@ fn count() {
         println!("SKIP: valgrind: {error}");
         return;
     }
-    println!("| path, {BATCH} operations a round, {LEN} bytes each | instructions per operation |\n|---|---|");
-    for (name, ..) in PATHS {
-        let [once, twice] = [ROUNDS, 2 * ROUNDS].map(|rounds| instructions(name, rounds));
-        let per_operation = (twice - once) as f64 / (ROUNDS * BATCH as u64) as f64;
-        println!("| {name} | {per_operation:.1} |");
+    println!("| path | operations a round | bytes of each | instructions per operation |\n|---|---|---|---|");
+    for (name, operations, rounds, _) in PATHS {
+        let [once, twice] = [rounds, 2 * rounds].map(|rounds| instructions(name, rounds));
+        let per_operation = (twice - once) as f64 / (rounds * operations as u64) as f64;
+        let len = if operations == BATCH { LEN } else { PAGE };
+        println!("| {name} | {operations} | {len} | {per_operation:.1} |");
     }
 }
 
@@ -95,20 +106,97 @@ fn push(sq: &mut SubmissionQueue, entries: &[Sqe]) {
     }
 }
 
-fn run(path: &str, rounds: u64) {
-    let (name, entries, push) = PATHS.into_iter().find(|(name, ..)| *name == path).expect("a path of the list");
-    let (mut sq, mut cq) = QueuePair::builder().workers(0).build().expect("a queue pair").split();
-    let mut memory = Memory([7; 2 * BATCH * LEN]);
-    let entries = entries(&mut memory);
+fn queue() -> (SubmissionQueue, CompletionQueue) {
+    QueuePair::builder().entries(PAGES).workers(0).build().expect("a queue pair").split()
+}
+
+fn rounds_of(rounds: u64, entries: &[Sqe], push: fn(&mut SubmissionQueue, &[Sqe])) {
+    let (mut sq, mut cq) = queue();
     for _ in 0..rounds {
-        if name == "plain memcpy" {
-            copy(black_box(&entries));
-        } else {
-            push(&mut sq, black_box(&entries));
-            sq.submit();
-            reap(&mut cq);
+        push(&mut sq, black_box(entries));
+        sq.submit();
+        reap(&mut cq, entries.len());
+    }
+}
+
+fn small(rounds: u64, on: memring::MoverId, push: fn(&mut SubmissionQueue, &[Sqe])) {
+    let mut memory = Memory([7; 2 * BATCH * LEN]);
+    rounds_of(rounds, &memory.copies(on), push);
+}
+
+fn nops(rounds: u64) {
+    rounds_of(rounds, &[Sqe::nop().on(WORKERS); BATCH], push_batch);
+}
+
+fn plain(rounds: u64) {
+    let mut memory = Memory([7; 2 * BATCH * LEN]);
+    let entries = memory.copies(INLINE);
+    (0..rounds).for_each(|_| copy(black_box(&entries)));
+}
+
+/// As a scope does it, by hand: nothing is prepared before the round.
+fn pages_by_hand(rounds: u64) {
+    let (mut sq, mut cq) = queue();
+    let (mut dst, src) = (vec![0_u8; PAGES * PAGE], vec![7_u8; PAGES * PAGE]);
+    let mut entries = Vec::with_capacity(PAGES);
+    for _ in 0..rounds {
+        entries.clear();
+        let pages = dst.chunks_mut(black_box(PAGE)).zip(src.chunks(black_box(PAGE)));
+        entries.extend(pages.map(|(to, from)| Sqe::memcpy(to.as_mut_ptr(), from.as_ptr(), from.len()).user_data(1)));
+        push_batch(&mut sq, &entries);
+        sq.submit();
+        let mut back = 0;
+        while back < PAGES {
+            cq.wait(PAGES - back, None).expect("no fork");
+            back += cq.drain().inspect(|cqe| assert!(cqe.status().is_success())).count();
         }
     }
+}
+
+fn ring() -> Ring {
+    Ring::builder().entries(PAGES).workers(0).build().expect("a ring")
+}
+
+fn pages(rounds: u64, round: fn(&Ring, &mut [u8], &[u8])) {
+    let ring = ring();
+    let (mut dst, src) = (vec![0_u8; PAGES * PAGE], vec![7_u8; PAGES * PAGE]);
+    (0..rounds).for_each(|_| round(&ring, &mut dst, &src));
+}
+
+fn scoped(ring: &Ring, dst: &mut [u8], src: &[u8]) {
+    let pages = dst.chunks_mut(black_box(PAGE)).zip(src.chunks(black_box(PAGE)));
+    ring.scope(|s| pages.for_each(|(to, from)| s.memcpy(to, from))).expect("copied");
+}
+
+type Copies = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn owned(rounds: u64, round: fn(&Ring, Copies) -> Copies) {
+    let ring = ring();
+    // Half a page more, so that no source lies at the low bits of its destination.
+    let mut copies: Copies = (0..PAGES).map(|_| (vec![0; PAGE], vec![7; PAGE + PAGE / 2])).collect();
+    copies.iter_mut().for_each(|(_, src)| src.truncate(PAGE));
+    for _ in 0..rounds {
+        copies = round(&ring, copies);
+    }
+}
+
+fn batch(ring: &Ring, copies: Copies) -> Copies {
+    let batch = copies.into_iter().fold(ring.batch(), |batch, (dst, src)| batch.memcpy(dst, src));
+    let done = ring.block_on(batch.into_future()).expect("not a driver").expect("copied");
+    done.into_iter().map(|(dst, src)| (dst, src.expect("of a copy"))).collect()
+}
+
+fn awaited(ring: &Ring, copies: Copies) -> Copies {
+    let begin = |(dst, src)| ring.try_memcpy(dst, src).expect("room");
+    let operations: Vec<_> = copies.into_iter().map(begin).collect();
+    let all = async {
+        let mut done = Vec::with_capacity(PAGES);
+        for operation in operations {
+            done.push(operation.await.expect("copied"));
+        }
+        done
+    };
+    ring.block_on(all).expect("not a driver")
 }
 
 #[expect(unsafe_code, reason = "memcpy is unsafe")]
@@ -120,11 +208,11 @@ fn copy(entries: &[Sqe]) {
     }
 }
 
-fn reap(cq: &mut CompletionQueue) {
+fn reap(cq: &mut CompletionQueue, operations: usize) {
     let mut back = 0;
     for cqe in cq.drain() {
         assert!(cqe.status().is_success());
         back += 1;
     }
-    assert_eq!(back, BATCH);
+    assert_eq!(back, operations);
 }

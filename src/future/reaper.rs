@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memring_ring::slot::{Completed, Key};
 use memring_ring::{Counter, Role};
@@ -211,12 +211,16 @@ impl Parts {
 
     /// As [`reap`](Parts::reap), and drives at most `budget` bytes of what the queue leaves to its reaper.
     pub(super) fn reap_within(&self, budget: usize) -> Option<Arm> {
-        self.reaper.role.call().then(|| self.serve(false, budget))
+        self.reaper.role.call().then(|| self.serve(budget))
     }
 
     /// As [`reap`](Parts::reap), for a thread that does nothing else: it helps, and its answer is when to come again.
     pub(super) fn reap_as_thread(&self) -> Arm {
-        if self.reaper.role.call() { self.serve(self.plan.is_caller_driven, self.plan.poll_budget) } else { Arm::Armed }
+        match self.reaper.role.call() {
+            true if self.plan.is_caller_driven => self.help_and_serve(),
+            true => self.serve(self.plan.poll_budget),
+            false => Arm::Armed,
+        }
     }
 
     /// What a reactor must know before it sleeps. Who reaps at the same time will tell it by its bell.
@@ -239,27 +243,30 @@ impl Parts {
     }
 
     /// Does the reaper's work, with the role, and gives it up. Says what the last look left.
-    fn serve(&self, mut helps: bool, budget: usize) -> Arm {
+    fn serve(&self, budget: usize) -> Arm {
         loop {
             let mut ends = Ends::default();
-            let (arm, more) = self.look(&mut ends, helps, budget);
+            let (arm, more) = self.look(&mut ends, budget);
             let again = self.release() || more;
             self.tell_reactor(arm);
             ends.settle(self);
             if !again || !self.reaper.role.call() {
                 return arm;
             }
-            helps = false;
         }
     }
 
+    /// As [`serve`](Parts::serve), after helping a little. While there is something to help with, something is left.
+    fn help_and_serve(&self) -> Arm {
+        // In a forked child it is an error, and the look finds nothing.
+        let gets_on = self.reaper.with_queue(|cq| cq.wait(1, Some(self.plan.spin)).is_ok_and(|ready| ready > 0));
+        let arm = self.serve(self.plan.poll_budget);
+        if gets_on { Arm::NotEmpty } else { arm }
+    }
+
     /// One look, with the role. What it leaves, and whether that is more than it could carry.
-    fn look(&self, ends: &mut Ends, helps: bool, budget: usize) -> (Arm, bool) {
+    fn look(&self, ends: &mut Ends, budget: usize) -> (Arm, bool) {
         self.reaper.with_queue(|cq| {
-            if helps {
-                // In a forked child it is an error, and the look finds nothing.
-                let _ = cq.wait(1, Some(self.plan.spin));
-            }
             if self.plan.is_caller_driven {
                 cq.set_poll_budget(budget);
             }
@@ -371,7 +378,7 @@ impl Parts {
 
     /// Reaps and helps. None: somebody else has the role, and this thread is among his heirs.
     fn take_turn(&self, parker: &Arc<Parker>) -> Option<Arm> {
-        if !self.reaper.role.try_take() {
+        if !self.take_soon() {
             // First among the heirs, then the call: the holder looks for heirs after he has given the role up, and a
             // call that he does not hear finds it free.
             self.reaper.heirs.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(parker));
@@ -380,7 +387,19 @@ impl Parts {
             }
             self.strike(parker);
         }
-        Some(self.serve(true, self.plan.poll_budget))
+        Some(self.help_and_serve())
+    }
+
+    /// Takes the role, if it is free soon: a driver that reaps what it has completed has it for a moment.
+    fn take_soon(&self) -> bool {
+        let begin = Instant::now();
+        while !self.reaper.role.try_take() {
+            if begin.elapsed() >= self.plan.spin {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+        true
     }
 
     /// Takes this thread out of the list of heirs.
