@@ -12,9 +12,10 @@
 //! Three things keep a completion from being left behind: a call is never lost (P12), the queue is armed before the
 //! role is free, and who finds no armed queue calls the role.
 
+use core::future::poll_fn;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub(super) struct Reaper {
     heirs: Mutex<Vec<Arc<Parker>>>,
     /// Those who want the ring closed, and wait for its end.
     closers: Mutex<Closers>,
+    /// Scopes that wait: they must hear of it if a mover breaks down over their memory.
+    scopes: Mutex<Vec<Waker>>,
     /// Operations completed so far.
     pub(super) completed: Counter,
 }
@@ -127,6 +130,18 @@ fn contain(foreign: impl FnOnce()) {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks panics half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A mover broke down while it may still touch memory that a scope has borrowed.
+#[cold]
+fn abort_over_borrowed_memory() -> ! {
+    eprintln!("memring: a mover panicked over operations of a scope and may still touch their memory; aborting");
+    std::process::abort()
+}
+
 thread_local! {
     /// This thread has a ring's role, and may be in a mover's code.
     static REAPS: Cell<bool> = const { Cell::new(false) };
@@ -161,13 +176,14 @@ impl Reaper {
             cancels: Mutex::new(Vec::with_capacity(plan.entries.min(64))),
             heirs: Mutex::new(Vec::with_capacity(16)),
             closers: Mutex::default(),
+            scopes: Mutex::new(Vec::with_capacity(16)),
             completed: Counter::new(),
         }
     }
 
     /// Has the queue closed at the next look, and `waker` woken when nothing is in flight any more.
     pub(super) fn close(&self, waker: &Waker) {
-        let mut closers = self.closers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut closers = lock(&self.closers);
         closers.are_there = true;
         if !closers.wakers.iter().any(|other| other.will_wake(waker)) {
             closers.wakers.push(waker.clone());
@@ -196,7 +212,7 @@ impl Reaper {
 
     /// Takes an heir's name out.
     fn call_heir(&self) {
-        let heir = self.heirs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let heir = lock(&self.heirs).pop();
         if let Some(heir) = heir {
             heir.unpark();
         }
@@ -274,6 +290,9 @@ impl Parts {
             self.drain(cq, ends);
             self.entrance.feed(|key, error| self.complete(key, 1, outcome_of(error.status(), 0), ends));
             self.close_if_asked(cq, ends);
+            if cq.abandoned() > 0 {
+                lock(&self.reaper.scopes).iter().for_each(|scope| ends.wakers.add(scope.clone()));
+            }
             let arm = cq.arm();
             (arm, arm == Arm::NotEmpty && cq.ready() > 0)
         })
@@ -320,7 +339,7 @@ impl Parts {
     /// Cancels what was asked to be, as far as it has not begun.
     fn cancel_asked(&self, cq: &mut CompletionQueue, ends: &mut Ends) {
         while !ends.is_full() {
-            let Some(key) = self.reaper.cancels.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return };
+            let Some(key) = lock(&self.reaper.cancels).pop() else { return };
             let withdrawn = self.entrance.withdraw(key);
             if withdrawn > 0 {
                 self.complete(key, withdrawn, outcome_of(Status::CANCELLED, 0), ends);
@@ -331,7 +350,7 @@ impl Parts {
 
     /// Closes the queue if that is wanted, and wakes who waits for its end.
     fn close_if_asked(&self, cq: &mut CompletionQueue, ends: &mut Ends) {
-        let mut closers = self.reaper.closers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut closers = lock(&self.reaper.closers);
         if !closers.are_there {
             return;
         }
@@ -340,7 +359,7 @@ impl Parts {
             let _ = cq.shutdown(Some(Duration::ZERO));
             drop(closers);
             self.entrance.feed(|key, error| self.complete(key, 1, outcome_of(error.status(), 0), ends));
-            closers = self.reaper.closers.lock().unwrap_or_else(PoisonError::into_inner);
+            closers = lock(&self.reaper.closers);
         }
         if self.is_over() {
             closers.wakers.drain(..).for_each(|waker| ends.wakers.add(waker));
@@ -349,7 +368,10 @@ impl Parts {
 
     /// Asks for a place's operations to be cancelled.
     pub(super) fn cancel(&self, key: Key) {
-        self.reaper.cancels.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        if self.direct.is_forked() {
+            return;
+        }
+        lock(&self.reaper.cancels).push(key);
         self.reap();
     }
 
@@ -381,13 +403,54 @@ impl Parts {
         if !self.take_soon() {
             // First among the heirs, then the call: the holder looks for heirs after he has given the role up, and a
             // call that he does not hear finds it free.
-            self.reaper.heirs.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(parker));
+            lock(&self.reaper.heirs).push(Arc::clone(parker));
             if !self.reaper.role.call() {
                 return None;
             }
             self.strike(parker);
         }
         Some(self.help_and_serve())
+    }
+
+    /// Waits on behalf of a scope, which must return only when its operations have ended: if they never will, since
+    /// their mover broke down and may touch their memory for ever, the process ends.
+    pub(super) fn wait_for_scope(&self, key: Key) -> Option<OpError> {
+        let mut own = None;
+        let failure = self.wait_for(poll_fn(|context| {
+            own.get_or_insert_with(|| {
+                lock(&self.reaper.scopes).push(context.waker().clone());
+            });
+            let end = self.poll(key, context.waker());
+            if end.is_pending() && self.direct.abandoned() > 0 {
+                match self.is_stuck() {
+                    // The last look may have completed it.
+                    Some(true) if self.places.outcome(key).is_none() => abort_over_borrowed_memory(),
+                    Some(false) => {}
+                    Some(true) | None => context.waker().wake_by_ref(),
+                }
+            }
+            end
+        }));
+        let mut scopes = lock(&self.reaper.scopes);
+        let (_, own) = Parker::of_this_thread();
+        if let Some(at) = scopes.iter().position(|scope| scope.will_wake(&own)) {
+            scopes.swap_remove(at);
+        }
+        failure
+    }
+
+    /// Whether all that is in flight was abandoned by a broken mover. None: somebody else has the role.
+    fn is_stuck(&self) -> Option<bool> {
+        if !self.reaper.role.call() {
+            return None;
+        }
+        let nothing_else = self.reaper.with_queue(|cq| cq.ready() == 0 && cq.in_flight() == cq.abandoned())
+            && !self.entrance.is_waited_for();
+        if self.release() {
+            self.reap();
+            return None;
+        }
+        Some(nothing_else)
     }
 
     /// Takes the role, if it is free soon: a driver that reaps what it has completed has it for a moment.
@@ -404,7 +467,7 @@ impl Parts {
 
     /// Takes this thread out of the list of heirs.
     fn strike(&self, parker: &Arc<Parker>) {
-        let mut heirs = self.reaper.heirs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heirs = lock(&self.reaper.heirs);
         heirs.retain(|heir| !Arc::ptr_eq(heir, parker));
     }
 }

@@ -15,7 +15,6 @@
 
 use core::cell::RefCell;
 use core::fmt;
-use core::future::poll_fn;
 use core::marker::PhantomData;
 use core::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -362,7 +361,7 @@ impl Inside {
     fn wait_for_last(&mut self, parts: &Parts) {
         let Some(key) = self.last.take() else { return };
         // Whether this thread may was asked at the beginning. In a forked child it is ready at once: no mover is there.
-        let failure = parts.wait_for(poll_fn(|context| parts.poll(key, context.waker())));
+        let failure = parts.wait_for_scope(key);
         parts.finish(key);
         if let Some(error) = failure {
             self.error.get_or_insert(error);

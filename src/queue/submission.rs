@@ -420,6 +420,21 @@ impl SubmissionQueue {
         self.core.outlet.intake.is_closed()
     }
 
+    /// As [`CompletionQueue::abandoned`](super::CompletionQueue::abandoned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::queue::QueuePair;
+    /// let (sq, _cq) = QueuePair::builder().build()?.split();
+    /// assert_eq!(sq.abandoned(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn abandoned(&self) -> u64 {
+        self.core.outlet.abandoned()
+    }
+
     /// The id of a mover that was added under this name, as [`QueuePair::mover`](super::QueuePair::mover).
     ///
     /// # Examples
