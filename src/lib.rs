@@ -2,6 +2,26 @@
 //! whichever data mover fits, reported through one completion queue.
 //!
 //! ```
+//! use memring::Ring;
+//!
+//! let ring = Ring::new()?;
+//! // Owned buffers in, owned buffers out: a future for any executor.
+//! let (dst, src) = ring.block_on(ring.memcpy(vec![0; 1 << 20], vec![7; 1 << 20]))??;
+//! assert_eq!(dst, src);
+//! // Borrowed buffers: a scope returns when all is done.
+//! let mut pages = vec![0; 1 << 20];
+//! ring.scope(|s| {
+//!     for (to, from) in pages.chunks_mut(4096).zip(src.chunks(4096)) {
+//!         s.memcpy(to, from);
+//!     }
+//! })?;
+//! assert_eq!(pages, src);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Beneath the ring lies the queue pair, for who keeps his own account of what is in flight:
+//!
+//! ```
 //! use memring::{Sqe, queue::QueuePair};
 //!
 //! let src = vec![7_u8; 1 << 20];
@@ -30,6 +50,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`future`] | rings: operations as futures, buffers, scopes, batches |
 //! | [`queue`] | the queue pair: push, submit, drain, wait, arm |
 //! | [`mover`] | who executes: the [`DataMover`](mover::DataMover) contract |
 //! | [`sqe`], [`cqe`] | the entries |
@@ -55,3 +76,8 @@ pub use future::{
     Slice, Spare, State,
 };
 pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, SqeFlags, WORKERS};
+
+/// The README's programs run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
