@@ -227,7 +227,12 @@ impl Parts {
 
     /// As [`reap`](Parts::reap), and drives at most `budget` bytes of what the queue leaves to its reaper.
     pub(super) fn reap_within(&self, budget: usize) -> Option<Arm> {
-        self.reaper.role.call().then(|| self.serve(budget))
+        if !self.reaper.role.call() {
+            return None;
+        }
+        let arm = self.serve(budget);
+        self.reaper.leave_to_heir(arm);
+        Some(arm)
     }
 
     /// As [`reap`](Parts::reap), for a thread that does nothing else: it helps, and its answer is when to come again.

@@ -190,7 +190,6 @@ impl Parts {
         if self.plan.is_caller_driven && self.thread.is_none() {
             let turn = self.reap();
             if let Some(outcome) = self.places.outcome(key) {
-                self.reaper.leave_to_heir(turn.unwrap_or(Arm::Armed));
                 return Poll::Ready(failure_of(outcome));
             }
             // Work is left, for this or for who is at it now: come again.
