@@ -8,10 +8,12 @@
 //! | batch | `Ring::batch`, one future of 4096 copies of owned buffers |
 //! | awaited in order | 4096 operations, each begun at once, then awaited one after the other |
 //! | join_all | the same by `futures_util::future::join_all`, whose own price is in it |
-//! | spawn_blocking | tokio's: 4096 closures that copy on at most one thread, awaited one after the other |
+//! | spawn_blocking | tokio: 4096 closures that copy on at most one thread, awaited one after the other |
 //!
 //! The queue pair and the ring have one worker, and a caller that blocks helps it, as in a scope. One that awaits does
-//! not: its thread is the runtime's, and only drains. Buffers are owned, and go round: what a round gives back is what the next one takes.
+//! not: its thread is the runtime's, and only drains. Buffers are owned pages of two arenas, one for the sources and one
+//! for the destinations, as an engine's page pool has them, and go round: what a round gives back is what the next one
+//! takes.
 
 mod contest;
 
@@ -27,14 +29,15 @@ use tokio::runtime::{Builder, Runtime};
 const PAGE: usize = 4096;
 const PAGES: usize = 4096;
 
-type Page = Vec<u8>;
-type Copies = Vec<(Page, Page)>;
+type Page = &'static mut [u8];
+type Source = &'static [u8];
+type Copies = Vec<(Page, Source)>;
 
 fn copies() -> Copies {
-    // Half a page more, so that no source lies at the low bits of its destination: a store there would hold up loads.
-    let mut copies: Copies = (0..PAGES).map(|at| (vec![0xee; PAGE], vec![at.to_le_bytes()[0]; PAGE * 3 / 2])).collect();
-    copies.iter_mut().for_each(|(_, src)| src.truncate(PAGE));
-    copies
+    let dst = vec![0xee; PAGES * PAGE].leak();
+    // Odd cache lines more, so that no source lies at the low bits of its destination: a store there holds up loads.
+    let src: Vec<u8> = (0..=250).cycle().take(PAGES * PAGE + 33 * 64).collect();
+    dst.chunks_exact_mut(PAGE).zip(src.leak()[33 * 64..].chunks_exact(PAGE)).collect()
 }
 
 fn check(copies: &Copies) {
@@ -58,7 +61,7 @@ struct Raw {
 
 impl Contestant for Raw {
     fn round(&mut self) {
-        let entry = |(dst, src): &mut (Page, Page)| Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), black_box(PAGE));
+        let entry = |(dst, src): &mut (Page, Source)| Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), black_box(PAGE));
         let batch: Vec<Sqe> = self.copies.iter_mut().map(entry).collect();
         raw::push(&mut self.sq, &batch);
         self.sq.submit();
@@ -135,7 +138,7 @@ async fn batch(ring: &Ring, copies: Copies) -> Copies {
 
 async fn in_order(ring: &Ring, copies: Copies) -> Copies {
     let begin = |(dst, src)| ring.memcpy(dst, src).on(WORKERS).try_start().expect("room");
-    let operations: Vec<Operation<Memcpy<Page, Page>>> = copies.into_iter().map(begin).collect();
+    let operations: Vec<Operation<Memcpy<Page, Source>>> = copies.into_iter().map(begin).collect();
     let mut done = Vec::with_capacity(PAGES);
     for operation in operations {
         done.push(operation.await.expect("copied"));
@@ -149,9 +152,9 @@ async fn joined(ring: &Ring, copies: Copies) -> Copies {
 }
 
 async fn blocking(_: &Ring, copies: Copies) -> Copies {
-    let copy = |(mut dst, src): (Page, Page)| {
+    let copy = |(dst, src): (Page, Source)| {
         tokio::task::spawn_blocking(move || {
-            dst.copy_from_slice(black_box(&src));
+            dst.copy_from_slice(black_box(src));
             (dst, src)
         })
     };

@@ -159,6 +159,7 @@ sources! {
     Box<[u8]>;
     Arc<[u8]>;
     &'static [u8];
+    &'static mut [u8];
     #[cfg(feature = "bytes")]
     bytes::Bytes;
     #[cfg(feature = "bytes")]
@@ -172,6 +173,7 @@ sources! {
 destinations! {
     Vec<u8>;
     Box<[u8]>;
+    &'static mut [u8];
     #[cfg(feature = "bytes")]
     bytes::BytesMut;
     #[cfg(feature = "memmap2")]
