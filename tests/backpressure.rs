@@ -547,3 +547,35 @@ fn a_forgotten_drain_loses_nothing() {
         unsafe { sq.push_batch(&[Sqe::nop(); 4]) }.expect("every credit came back");
     }
 }
+
+/// What ends without a completion of its own makes room before its end is known, so that whoever knows of all ends can
+/// push as many again. The fewer entries, the sooner the next push comes.
+fn room_comes_first(entry: Sqe, entries: usize, mut ends: impl FnMut(&mut CompletionQueue) -> usize) {
+    let rounds = operations().min(200_000);
+    for workers in [1, 2] {
+        let (mut sq, mut cq) = Drive::Workers(workers).build(entries);
+        let batch = vec![entry.on(WORKERS); entries];
+        for round in 0..rounds {
+            // SAFETY: nops touch no memory.
+            let pushed = unsafe { sq.push_batch(&batch) };
+            pushed.unwrap_or_else(|error| panic!("round {round}, {workers} workers, all has ended: {error}"));
+            sq.submit();
+            let (begin, mut left) = (Instant::now(), entries);
+            while left > 0 {
+                left -= ends(&mut cq);
+                assert!(begin.elapsed() < PATIENCE, "{left} are lost");
+            }
+        }
+    }
+}
+
+#[test]
+fn room_comes_before_a_silent_end() {
+    room_comes_first(Sqe::nop().skip_success(), 1, |cq| usize::from(cq.in_flight() == 0));
+}
+
+#[test]
+fn room_comes_before_a_shared_end() {
+    let ends = |cq: &mut CompletionQueue| cq.drain().map(|cqe| cqe.count() as usize).sum();
+    room_comes_first(Sqe::nop().coalesce(), 2, ends);
+}

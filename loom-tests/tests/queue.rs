@@ -35,7 +35,22 @@ pub(crate) const MODELS: &[Model] = &[
         name: "queue::silent_return",
         bound: 4,
         body: silent_return,
-        catches: &[(Ring(Mutant::CreditTake), RACE), (Ring(Mutant::CreditGive), RACE)],
+        catches: &[
+            (Ring(Mutant::CreditTake), RACE),
+            (Ring(Mutant::CreditGive), RACE),
+            (Ring(Mutant::CompletionSkip), "an end has room"),
+            (Step(EARLY_END), "an end has room"),
+        ],
+    },
+    Model {
+        name: "queue::shared_return",
+        bound: 5,
+        body: shared_return,
+        catches: &[
+            (Ring(Mutant::CompletionPublish), RACE),
+            (Ring(Mutant::CompletionObserve), RACE),
+            (Step(EARLY_END), "an end has room"),
+        ],
     },
     Model {
         name: "queue::asleep_all_around",
@@ -74,6 +89,7 @@ pub(crate) const MODELS: &[Model] = &[
 ];
 
 const EARLY_COMPLETION: &str = "the mover completes before it copies";
+const EARLY_END: &str = "the end is known before its credit is back";
 const FREES_AT_ONCE: &str = "the drop frees the memory of what is in flight";
 
 /// An operation copies `src[id]` to `dst[id]`.
@@ -133,6 +149,17 @@ impl World {
 
     fn complete(&self, id: u64) {
         self.completions.push_batch(&[[id, 0]]);
+    }
+
+    /// Gives an operation's credit back, and lets its end be known by this.
+    fn end_silently(&self, known: impl Fn()) {
+        if is_faulty(EARLY_END) {
+            known();
+        }
+        self.credits.give_back(1);
+        if !is_faulty(EARLY_END) {
+            known();
+        }
     }
 
     /// Wakes the reaper, if it sleeps and enough has come.
@@ -233,12 +260,18 @@ fn two_movers() {
 }
 
 /// Hunts a proof that takes credits to come back in order, by the reaper: this mover returns some by itself (P2, P4).
+/// And an end that is known before its credit is back (P7).
 fn silent_return() {
     let submit = |world: &World| {
+        let mut taken = 0;
         for id in 0..3 {
+            let has_room = taken - world.completions.skipped() < world.credits.total();
             if world.credits.take(1) {
+                taken += 1;
                 world.src[index(id)].write(id + 1);
                 world.publish(id);
+            } else {
+                assert!(!has_room, "an end has room");
             }
         }
     };
@@ -251,7 +284,7 @@ fn silent_return() {
                 }
                 Some(id) => {
                     world.copy(id);
-                    world.credits.give_back(1);
+                    world.end_silently(|| world.completions.skip(1));
                 }
                 None => {}
             }
@@ -264,6 +297,33 @@ fn silent_return() {
         }
     };
     play(World::new(2), &[submit, drive, reap], |_| ());
+}
+
+/// Hunts an end within another's completion that is known before its credit is back (P7): who reaps that completion has
+/// room for both.
+fn shared_return() {
+    let own = |world: &World| {
+        for _ in 0..2 {
+            if world.reap().is_some() {
+                assert_eq!((world.dst[0].read(), world.dst[1].read()), (1, 2));
+                world.credits.give_back(1);
+                assert!(world.credits.take(2), "an end has room");
+                break;
+            }
+        }
+    };
+    let drive = |world: &World| {
+        let ids = [world.claim(), world.claim()];
+        ids.into_iter().flatten().for_each(|id| world.copy(id));
+        world.end_silently(|| world.complete(0));
+    };
+    let world = World::new(2);
+    assert!(world.credits.take(2));
+    for id in 0..2 {
+        world.src[index(id)].write(id + 1);
+        world.publish(id);
+    }
+    play(world, &[own, drive], |_| ());
 }
 
 impl World {

@@ -146,8 +146,8 @@ impl Producer {
         self.0.tail.load(Ordering::Relaxed) // Ordering: the SeqCst fence of `Doorbell::ring` stands before it.
     }
 
-    /// Counts `count` operations that end without a completion. Their credits are the caller's to give back, after
-    /// this.
+    /// Counts `count` operations that end without a completion. Their credits are the caller's to give back, before
+    /// this: whoever sees the end finds the room (P7).
     pub fn skip(&self, count: u64) {
         // Ordering: AcqRel, partner: the Acquire of `ended` (P7).
         self.0.skipped.fetch_add(count, ordering(Mutant::CompletionSkip, Ordering::AcqRel));

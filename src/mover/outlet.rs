@@ -60,15 +60,18 @@ impl Outlet {
         })
     }
 
-    /// Publishes completions, and counts `silent` operations that end without one; then wakes the reaper if it sleeps
-    /// and that is what it waits for. Whether a barrier's time has come: the caller opens it then.
+    /// Publishes completions, and counts `silent` operations that end without one of their own; then wakes the reaper
+    /// if it sleeps and that is what it waits for. Whether a barrier's time has come: the caller opens it then.
     #[inline]
     #[must_use]
     pub(crate) fn post(&self, cqes: &[Cqe], silent: u64) -> bool {
-        self.completions.push_batch(cqes);
-        if silent > 0 {
-            self.completions.skip(silent);
+        if silent == 0 {
+            self.completions.push_batch(cqes);
+        } else {
+            // First: whoever knows of their end, by a completion that stands for them or by the count, has room.
             self.credits.give_back(silent);
+            self.completions.push_batch(cqes);
+            self.completions.skip(silent);
         }
         let is_worth_a_wake = |how, target| {
             // A reaper that blocks must also hear that what it waits for cannot come any more.
@@ -114,7 +117,8 @@ impl Outlet {
         self.call_reaper();
     }
 
-    /// Operations that were submitted and have not ended: the memory of all others is not touched any more.
+    /// Operations that were submitted and have not ended: the memory of all others is not touched any more. For a
+    /// moment they may be more than there are credits.
     pub(crate) fn in_flight(&self) -> u64 {
         // The ends first: they never overtake what was submitted, so the difference cannot wrap.
         let ended = self.completions.ended();

@@ -1,9 +1,6 @@
 //! Entries that wait for each other, are told together or not at all, are cancelled, or are done in parts.
 #![expect(unsafe_code, reason = "pushes entries")]
 
-use std::thread;
-
-use memring::queue::{PushError, SubmissionQueue};
 use memring::{INLINE, MoverId, Sqe, Status, WORKERS};
 
 use super::{ENTRIES, Load, Reaping};
@@ -56,32 +53,19 @@ pub(super) fn batches(bytes: &mut [u8], len: usize, mover: MoverId) -> Vec<Vec<S
     ]
 }
 
-/// Pushes entries as soon as there is room: of what ended silently, a worker may be about to give the room back.
-///
-/// # Safety
-///
-/// That of a push, for each.
-unsafe fn push_all(sq: &mut SubmissionQueue, sqes: &[Sqe]) {
-    // SAFETY: the caller's contract.
-    while let Err(error) = unsafe { sq.push_batch(sqes) } {
-        assert!(matches!(error, PushError::Full(_)), "{error}");
-        thread::yield_now();
-    }
-}
-
 impl Load {
     /// Submits the next batch, cancels some of it, and reaps all.
     pub(super) fn ordered_round(&mut self, reaping: Reaping) {
         self.rounds += 1;
         let batch = &self.ordered[self.rounds % self.ordered.len()];
         // SAFETY: the entries of a batch have bytes of their own, which live, untouched, as long as the queue.
-        unsafe { push_all(&mut self.sq, batch) };
+        unsafe { self.sq.push_batch(batch) }.expect("there is room");
         let mut count = batch.len();
         // Batches with an end behind all others, and such whose end nothing is told of.
         let has_last = self.rounds % 4 < 2;
         if has_last {
             // SAFETY: a nop touches no memory.
-            unsafe { push_all(&mut self.sq, &[Sqe::nop().drain().on(WORKERS).user_data(LAST)]) };
+            unsafe { self.sq.push(Sqe::nop().drain().on(WORKERS).user_data(LAST)) }.expect("there is room");
             count += 1;
         }
         assert_eq!(self.sq.submit(), count);
