@@ -32,7 +32,8 @@ impl Kernel {
     /// All that this CPU can run, the best one first.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn available() -> impl Iterator<Item = Self> {
-        use super::{avx2, clzero, sse2};
+        use super::clzero;
+        use super::vector::{avx2, sse2};
 
         let avx2 = Self { copy: avx2::copy_lines, set: avx2::set_lines, zero: None };
         let sse2 = Self { copy: sse2::copy_lines, set: sse2::set_lines, zero: None };

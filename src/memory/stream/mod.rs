@@ -27,8 +27,8 @@
 //!
 //! | kernel | CPUID | for |
 //! |---|---|---|
-//! | `avx2.rs`, 32-byte stores | leaf 7, EBX bit 5 | copy, set |
-//! | `sse2.rs`, 16-byte stores | always, on x86-64 | copy, set |
+//! | `vector.rs`, AVX2: 32-byte stores | leaf 7, EBX bit 5 | copy, set |
+//! | `vector.rs`, SSE2: 16-byte stores | always, on x86-64 | copy, set |
 //! | `clzero.rs`, a line at once | leaf 8000_0008h, EBX bit 0 (AMD) | set to zero |
 //! | none | other CPUs | the plain routines |
 //!
@@ -36,13 +36,11 @@
 #![expect(unsafe_code, reason = "calls kernels on addresses that callers vouch for")]
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
 mod clzero;
 mod ends;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
-mod sse2;
+mod vector;
 
 pub(crate) use kernel::Kernel;
 
