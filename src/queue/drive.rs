@@ -85,16 +85,20 @@ impl Driver {
 
     /// Gives back to the lane what this driver has taken and not handed to its mover: it will not come to it soon.
     pub(crate) fn hand_over(&mut self) {
-        if !self.has_own_work() {
-            return;
+        if self.has_own_work() {
+            self.put_back();
+            self.station.wake_one();
         }
+    }
+
+    /// As [`hand_over`](Driver::hand_over), but for the wake.
+    fn put_back(&mut self) {
         let waiting = self.chunk.take_all();
         self.account.settle(waiting.len() as u64);
         self.station.push_batch(waiting);
         let mut successors = [Sqe::nop(); Gathered::ROOM];
         let count = self.gathered.take_successors(&mut successors);
         self.station.push_batch(&successors[..count]);
-        self.station.wake_one();
     }
 
     /// Whether it has taken entries on that no other driver can do.
@@ -187,10 +191,9 @@ impl Driver {
 
     /// Ends the work of a broken mover's driver, where others are left to go on.
     fn leave(mut self) {
-        self.hand_over();
-        if !self.station.is_empty() {
-            self.station.wake_one();
-        }
+        self.put_back();
+        // Also if it had taken nothing: who rang this driver for what is in the lane has told nobody else.
+        self.station.wake_one();
     }
 
     /// When to poll again a mover that has operations under way, unless it knows by itself.

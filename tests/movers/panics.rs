@@ -85,6 +85,42 @@ fn a_quiescent_mover_may_panic_in_wait() {
     });
 }
 
+/// One driver of two breaks down, over the first entry of those it has taken or in the wait in which it was rung for
+/// them. The other one sleeps, and hears of what is left.
+#[test]
+fn a_driver_that_breaks_down_wakes_another_for_what_it_leaves() {
+    for in_wait in [false, true] {
+        must_end(move || {
+            let may_panic = Arc::new(Mutex::new(true));
+            let (about, waits) = mpsc::channel();
+            let (mut sq, mut cq, mover) = build(Drive::Threads(2), move || {
+                let ([of_poll, of_wait], about) = ([0, 1].map(|_| Arc::clone(&may_panic)), about.clone());
+                let is_time = |may: &Mutex<bool>| std::mem::take(&mut *may.lock().expect("it is not held in a panic"));
+                let poll = move |lane: &mut Lane<'_>, done: &mut Completions<'_>| {
+                    let mut progress = Progress::Idle;
+                    while let Some(claimed) = lane.claim() {
+                        assert!(in_wait || !is_time(&of_poll), "as the test wants it");
+                        done.complete(claimed, Status::SUCCESS);
+                        progress = Progress::Busy;
+                    }
+                    progress
+                };
+                scripted(all().quiescent_on_panic().claim_together(32), poll, move |bell, deadline| {
+                    let _ = about.send(thread::current().id());
+                    bell.sleep(deadline);
+                    assert!(!in_wait || !bell.is_rung() || !is_time(&of_wait), "as the test wants it");
+                })
+            });
+            let first = waits.recv().expect("a driver comes to its wait");
+            while waits.recv().expect("so does the other") == first {}
+            submit_nops(&mut sq, 8, mover);
+            assert_eq!(cq.wait(8, Some(Duration::from_secs(10))), Ok(8), "in a wait: {in_wait}");
+            let successes = cq.drain().filter(|cqe| cqe.status().is_success()).count();
+            assert_eq!(successes, if in_wait { 8 } else { 7 });
+        });
+    }
+}
+
 /// What a queue says when a mover that is not quiescent has panicked with `held` of `count` operations; then its drop.
 fn not_quiescent(queue: Queue, count: u64, held: u64) {
     let (mut sq, mut cq, mover) = queue;
