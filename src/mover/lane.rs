@@ -36,8 +36,16 @@ pub(crate) struct Chunk {
     is_unpaid: bool,
     /// Whether a claim of the last poll was refused: the lane was empty, or the budget spent.
     exhausted: bool,
-    /// What is left of an operation that may go on only when the part claimed last is done, or not at all.
-    rest: Option<Sqe>,
+    rest: Option<Rest>,
+}
+
+/// What is left of an operation and must wait until the mover returns from its poll.
+#[derive(Debug)]
+enum Rest {
+    /// It goes on when the part before it is done, which was claimed last.
+    InTurn(Sqe),
+    /// It goes no further, since a part of it has failed: it ends.
+    Lost(Sqe),
 }
 
 impl Chunk {
@@ -84,13 +92,17 @@ impl Chunk {
     /// lost. Whether others can go on with it.
     pub(crate) fn settle_rest(&mut self, station: &Station, done: &mut Completions<'_>) -> bool {
         let Some(rest) = self.rest.take() else { return false };
-        if done.account.outlet.is_lost(&rest) {
-            done.end_lost(rest);
-            return false;
+        match rest {
+            Rest::InTurn(rest) if !done.account.outlet.is_lost(&rest) => {
+                done.account.settle(1);
+                station.push_batch(&[rest]);
+                true
+            }
+            Rest::InTurn(rest) | Rest::Lost(rest) => {
+                done.end_lost(rest);
+                false
+            }
         }
-        done.account.settle(1);
-        station.push_batch(&[rest]);
-        true
     }
 }
 
@@ -246,9 +258,8 @@ impl<'a> Lane<'a> {
             return Next::NotNow;
         }
         if is_lost {
-            // It goes no further: what is left of it ends when the mover has returned.
             self.chunk.next += 1;
-            self.chunk.rest = Some(sqe);
+            self.chunk.rest = Some(Rest::Lost(sqe));
             return Next::Lost;
         }
         let part = part.min(room);
@@ -259,7 +270,7 @@ impl<'a> Lane<'a> {
         match rest {
             Some(rest) if sqe.is_sequential() => {
                 self.account.claim(1);
-                self.chunk.rest = Some(rest);
+                self.chunk.rest = Some(Rest::InTurn(rest));
             }
             Some(rest) => {
                 self.station.push_batch(&[rest]);
