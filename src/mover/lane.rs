@@ -14,17 +14,11 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::budget::{Budget, CHUNK_BYTES, CHUNK_ENTRIES};
 use super::claimed::Claimed;
 use super::completions::{Completions, Gathered};
 use super::station::Station;
 use crate::sqe::Sqe;
-
-/// Entries that one claim takes at the most. 32 measured better than 128: drivers share a batch more evenly.
-pub(super) const CHUNK_ENTRIES: usize = 32;
-/// Bytes after which a claim takes no further entry: a driver holds back little that another could do.
-const CHUNK_BYTES: u64 = 256 << 10;
-/// A budget makes no part shorter than this, bytes: the cutting would cost more than the copying.
-const LEAST_PART: u64 = 4096;
 
 /// Entries that a driver has taken from its lane and not handed to its mover yet.
 #[derive(Debug)]
@@ -103,44 +97,6 @@ impl Chunk {
                 false
             }
         }
-    }
-}
-
-/// How much one poll may claim.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
-    pub(crate) bytes: u64,
-    pub(crate) operations: u64,
-    /// The bytes that a strict one began with. Of a strict one not even the last operation may go beyond the bytes: it
-    /// is cut, if its mover allows that.
-    strict: Option<u64>,
-}
-
-impl Budget {
-    /// One chunk: what a driver thread claims before it looks around.
-    pub(crate) const CHUNK: Self = Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64, strict: None };
-
-    pub(crate) fn strict(bytes: u64, operations: u64) -> Self {
-        Self { bytes, operations, strict: Some(bytes) }
-    }
-
-    /// How many bytes of a longer entry may be done. None: not now.
-    fn room(self) -> Option<u64> {
-        match self.strict {
-            None => Some(u64::MAX),
-            Some(_) if self.bytes >= LEAST_PART => Some(self.bytes),
-            Some(all) => (self.bytes == all).then_some(LEAST_PART),
-        }
-    }
-
-    pub(crate) fn is_spent(self) -> bool {
-        self.bytes == 0 || self.operations == 0
-    }
-
-    /// Whether an entry of this length must not be claimed whole.
-    #[inline]
-    fn is_exceeded_by(self, len: u64) -> bool {
-        self.strict.is_some() && len > self.bytes
     }
 }
 
@@ -230,7 +186,7 @@ impl<'a> Lane<'a> {
 
     /// Takes the next entry, of a chunk that may have long ones, from the budget; cuts it, if it is too long.
     fn pay(&mut self) -> Next {
-        if self.budget.bytes == 0 && self.has_claimed() && self.budget.strict.is_none() {
+        if self.budget.bytes == 0 && self.has_claimed() && !self.budget.is_strict() {
             return Next::NotNow;
         }
         let sqe = self.chunk.sqes[self.chunk.next];
@@ -238,7 +194,7 @@ impl<'a> Lane<'a> {
         match self.station.capabilities.part().filter(|_| is_long && sqe.has_parts()) {
             Some(part) => self.cut(sqe, part),
             None => {
-                self.budget.bytes = self.budget.bytes.saturating_sub(sqe.len());
+                self.budget.take(sqe.len());
                 Next::Ready
             }
         }
@@ -251,7 +207,7 @@ impl<'a> Lane<'a> {
         let is_lost = self.account.outlet.is_lost(&sqe);
         let Some(room) = self.budget.room() else { return Next::NotNow };
         // Nobody else reaps what a strict poll ends before it returns.
-        if self.has_claimed() && self.budget.strict.is_none() {
+        if self.has_claimed() && !self.budget.is_strict() {
             return Next::NotNow;
         }
         if self.chunk.rest.is_some() && (is_lost || sqe.is_sequential()) {
@@ -265,7 +221,7 @@ impl<'a> Lane<'a> {
         let part = part.min(room);
         let cut = (part < sqe.len()).then(|| self.account.outlet.cut(sqe, part)).flatten();
         let (part, rest) = cut.map_or((sqe, None), |(part, rest)| (part, Some(rest)));
-        self.budget.bytes = self.budget.bytes.saturating_sub(part.len());
+        self.budget.take(part.len());
         self.chunk.sqes[self.chunk.next] = part;
         match rest {
             Some(rest) if sqe.is_sequential() => {
@@ -301,7 +257,7 @@ impl<'a> Lane<'a> {
         // If all of them together are not too long, none is.
         let is_unpaid = bytes > self.longest || self.budget.is_exceeded_by(bytes);
         (self.chunk.next, self.chunk.len, self.chunk.is_unpaid) = (0, taken, is_unpaid);
-        self.budget.bytes = if is_unpaid { self.budget.bytes } else { self.budget.bytes.saturating_sub(bytes) };
+        self.budget.take(if is_unpaid { 0 } else { bytes });
         (self.first, self.refills) = (0, self.refills + 1);
         self.budget.operations -= taken as u64;
         self.account.claim(taken as u64);

@@ -5,6 +5,7 @@
 
 mod account;
 mod broken;
+mod budget;
 mod claimed;
 mod completions;
 mod cpu;
@@ -21,14 +22,15 @@ use std::time::Instant;
 
 pub(crate) use account::Account;
 pub(crate) use broken::Broken;
+pub(crate) use budget::Budget;
 pub use claimed::{Claimed, Kept, Token};
 pub use completions::Completions;
 pub(crate) use completions::Gathered;
 pub(crate) use cpu::{CpuMover, execute};
 pub(crate) use guard::Guard;
 pub(crate) use in_use::{InUse, Place};
+pub(crate) use lane::Chunk;
 pub use lane::Lane;
-pub(crate) use lane::{Budget, Chunk};
 pub(crate) use outlet::{Hook, Outlet};
 pub(crate) use sequel::{Ended, Sequel, Telling};
 pub use station::Bell;
@@ -39,7 +41,7 @@ use crate::sqe::{OpFlags, Opcode, SqeFlags};
 
 /// The size of a chunk, as [`Capabilities::claim_together`] counts.
 const MOST_TOGETHER: u8 = 32;
-const _: () = assert!(MOST_TOGETHER as usize == lane::CHUNK_ENTRIES);
+const _: () = assert!(MOST_TOGETHER as usize == budget::CHUNK_ENTRIES);
 
 /// What a mover can do. A push refuses what its mover cannot.
 ///
