@@ -10,10 +10,10 @@ mod watchdog;
 
 use std::time::Duration;
 
-use memring::mover::{Capabilities, Completions, Lane, Progress};
+use memring::mover::Capabilities;
 use memring::queue::{Builder, CompletionQueue, Drive, QueuePair, SubmissionQueue};
-use memring::{Opcode, Sqe, Status, WORKERS};
-use scripted::scripted;
+use memring::{Opcode, Sqe, WORKERS};
+use scripted::{promptly, scripted};
 use watchdog::must_end;
 
 /// As much as a driver claims before it looks around, and half of what is cut into parts, bytes.
@@ -100,15 +100,8 @@ fn a_call_to_the_reaper_leaves_the_barrier_to_who_opens_it() {
     let rounds = if std::env::var("MEMRING_STRESS").is_ok_and(|length| length == "full") { 500_000 } else { 50_000 };
     for arms in [false, true] {
         must_end(move || {
-            let poll = |lane: &mut Lane<'_>, done: &mut Completions<'_>| {
-                let mut progress = Progress::Idle;
-                while let Some(claimed) = lane.claim() {
-                    done.complete(claimed, Status::SUCCESS);
-                    progress = Progress::Busy;
-                }
-                progress
-            };
-            let make = move || scripted(Capabilities::new(&[Opcode::Nop]), poll, |bell, deadline| bell.sleep(deadline));
+            let nops = Capabilities::new(&[Opcode::Nop]);
+            let make = move || scripted(nops, promptly, |bell, deadline| bell.sleep(deadline));
             let builder = QueuePair::builder().entries(64).workers(0).spin(Duration::from_secs(1));
             let pair = builder.mover("mine", Drive::Threads(1), make).build().expect("a queue");
             let mine = pair.mover("mine").expect("it was just added");

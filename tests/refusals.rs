@@ -5,12 +5,14 @@
 //! as it was. Afterwards exactly as many pushes as the queue has entries must succeed: a credit more or fewer is a
 //! leak. What the kernel refuses is refused to a process of its own, under a resource limit. Zero lengths, with
 //! addresses of all kinds, must succeed on every drive.
-#![expect(unsafe_code, reason = "pushes entries, and implements a mover")]
+#![expect(unsafe_code, reason = "pushes entries")]
 
 #[path = "refusals/build.rs"]
 mod build;
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/scripted.rs"]
+mod scripted;
 #[path = "support/subprocess.rs"]
 mod subprocess;
 #[path = "support/watchdog.rs"]
@@ -18,32 +20,19 @@ mod watchdog;
 
 use std::io;
 
-use memring::mover::{Capabilities, Completions, DataMover, Lane, Progress};
+use memring::mover::{Capabilities, DataMover};
 use memring::queue::{Builder, CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue, WaitError};
-use memring::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, Status, WORKERS};
+use memring::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, WORKERS};
 
 use child::in_child;
+use scripted::{promptly, scripted};
 use watchdog::must_end;
 
 const ENTRIES: usize = 6;
 
 /// Says yes to everything that it is given, without touching memory.
-struct Agreeing(Capabilities);
-
-// SAFETY: touches no memory, and completes every token at once.
-unsafe impl DataMover for Agreeing {
-    fn capabilities(&self) -> Capabilities {
-        self.0
-    }
-
-    fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
-        let mut progress = Progress::Idle;
-        while let Some(claimed) = lane.claim() {
-            done.complete(claimed, Status::SUCCESS);
-            progress = Progress::Busy;
-        }
-        progress
-    }
+fn agreeing(capabilities: Capabilities) -> impl DataMover {
+    scripted(capabilities, promptly, |bell, deadline| bell.sleep(deadline))
 }
 
 /// Both halves of a small queue without threads.
@@ -65,7 +54,7 @@ impl Queue {
     /// With one more mover, of these capabilities.
     fn with_mover(capabilities: Capabilities) -> (Self, MoverId) {
         let builder = QueuePair::builder().workers(0).entries(ENTRIES);
-        let pair = builder.mover("agreeing", Drive::Caller, move || Agreeing(capabilities)).build();
+        let pair = builder.mover("agreeing", Drive::Caller, move || agreeing(capabilities)).build();
         let pair = pair.expect("the options are in range");
         let mover = pair.mover("agreeing").expect("it was added");
         let (sq, cq) = pair.split();

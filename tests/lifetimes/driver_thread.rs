@@ -7,9 +7,9 @@ use std::thread;
 
 use memring::mover::{Capabilities, Completions, Lane, Progress};
 use memring::queue::{CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue};
-use memring::{MoverId, Opcode, Sqe, Status};
+use memring::{MoverId, Opcode, Sqe};
 
-use super::scripted::scripted;
+use super::scripted::{promptly, scripted};
 use super::watchdog::must_end;
 use super::{ENTRIES, push_nops};
 
@@ -47,11 +47,7 @@ fn build_owner(threads: usize, place: DropsIn) -> (SubmissionQueue, CompletionQu
         };
         let look_too = look.clone();
         let poll = move |lane: &mut Lane<'_>, done: &mut Completions<'_>| {
-            let mut progress = Progress::Idle;
-            while let Some(claimed) = lane.claim() {
-                done.complete(claimed, Status::SUCCESS);
-                progress = Progress::Busy;
-            }
+            let progress = promptly(lane, done);
             if progress == Progress::Idle && place == DropsIn::Poll {
                 look();
             }

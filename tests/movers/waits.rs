@@ -10,7 +10,7 @@ use memring::Status;
 use memring::mover::{Bell, Completions, Lane, Progress};
 use memring::queue::{Drive, Driver};
 
-use super::scripted::scripted;
+use super::scripted::{promptly, scripted};
 use super::watchdog::must_end;
 use super::{Queue, all, build, each_once, reap, submit_nops};
 
@@ -62,15 +62,7 @@ where
     let (about, waits) = mpsc::channel();
     let queue = build(Drive::Threads(1), move || {
         let (about, mut wait) = (about.clone(), make_wait());
-        let poll = |lane: &mut Lane<'_>, done: &mut Completions<'_>| {
-            let mut progress = Progress::Idle;
-            while let Some(claimed) = lane.claim() {
-                done.complete(claimed, Status::SUCCESS);
-                progress = Progress::Busy;
-            }
-            progress
-        };
-        scripted(all().system_calls(), poll, move |bell, deadline| wait(bell, deadline, &about))
+        scripted(all().system_calls(), promptly, move |bell, deadline| wait(bell, deadline, &about))
     });
     (queue, waits)
 }

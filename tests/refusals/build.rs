@@ -11,12 +11,12 @@ use memring::{Opcode, Sqe};
 
 use super::subprocess::{again, role, words};
 use super::watchdog::must_end;
-use super::{Agreeing, Queue};
+use super::{Queue, agreeing};
 
 #[test]
 fn build_options_out_of_range() {
     let build = |builder: Builder| builder.build().map(drop).expect_err("it is out of range");
-    let mover = |builder: Builder, name, drive| builder.mover(name, drive, || Agreeing(Capabilities::new(&[])));
+    let mover = |builder: Builder, name, drive| builder.mover(name, drive, || agreeing(Capabilities::new(&[])));
     let new = || QueuePair::builder().entries(1).workers(0);
 
     let error = build(new().entries(0));
@@ -58,7 +58,7 @@ fn the_largest_options_are_in_range() {
         let mut builder = QueuePair::builder().entries(1).workers(64);
         for index in 0..240 {
             builder =
-                builder.mover(&format!("mover {index}"), Drive::Caller, || Agreeing(Capabilities::new(&[Opcode::Nop])));
+                builder.mover(&format!("mover {index}"), Drive::Caller, || agreeing(Capabilities::new(&[Opcode::Nop])));
         }
         let pair = builder.build().expect("ids 16 to 255 are the user's");
         let last = pair.mover("mover 239").expect("it was added");
@@ -85,7 +85,7 @@ fn the_largest_options_are_in_range() {
 fn one_mover_too_many() {
     let mut builder = QueuePair::builder().entries(1).workers(0);
     for index in 0..242 {
-        builder = builder.mover(&format!("mover {index}"), Drive::Caller, || Agreeing(Capabilities::new(&[])));
+        builder = builder.mover(&format!("mover {index}"), Drive::Caller, || agreeing(Capabilities::new(&[])));
     }
     let error = builder.build().map(drop).expect_err("ids are one byte");
     assert!(matches!(&error, BuildError::TooManyMovers(name) if name == "mover 240"), "{error}");
