@@ -5,7 +5,7 @@ use std::sync::Arc;
 use memring_ring::Counter;
 
 use super::outlet::Outlet;
-use super::sequel::{Ended, Sequel, Telling};
+use super::sequel::{Ended, Sequel};
 use super::tally::Tally;
 use crate::cqe::{Cqe, Status};
 use crate::sqe::{MoverId, Sqe};
@@ -100,16 +100,13 @@ impl Account {
         }
     }
 
-    /// Tells an operation's end at once.
+    /// Counts an operation's end and tells it at once.
     fn end(&self, ended: Ended) {
-        if ended.sqe.mover() == self.mover {
-            self.tally.add(1, ended.uncounted);
-        } else {
-            self.sequel.tally(&ended.sqe).add(1, ended.uncounted);
-        }
-        match ended.telling(&self.outlet.in_use) {
-            Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
-            Telling::Silent => self.post(&[], 1),
+        let is_own = ended.sqe.mover() == self.mover;
+        let tally = if is_own { &self.tally } else { self.sequel.tally(&ended.sqe) };
+        tally.add(1, ended.uncounted);
+        if self.outlet.tell(ended) {
+            self.sequel.open_barrier();
         }
     }
 

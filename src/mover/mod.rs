@@ -32,7 +32,7 @@ pub(crate) use in_use::{InUse, Place};
 pub(crate) use lane::Chunk;
 pub use lane::Lane;
 pub(crate) use outlet::{Hook, Outlet};
-pub(crate) use sequel::{Ended, Sequel, Telling};
+pub(crate) use sequel::{Ended, Sequel};
 pub use station::Bell;
 pub(crate) use station::Station;
 pub(crate) use tally::Tally;

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use memring_ring::{Counter, Credits, Doorbell, Gate, Producer, Splits, Wake};
 
 use super::in_use::InUse;
-use super::sequel::Ended;
+use super::sequel::{Ended, Telling};
 use crate::cqe::{Cqe, Status};
 use crate::os::{EventFd, Futex};
 use crate::sqe::Sqe;
@@ -64,7 +64,7 @@ impl Outlet {
     /// if it sleeps and that is what it waits for. Whether a barrier's time has come: the caller opens it then.
     #[inline]
     #[must_use]
-    pub(crate) fn post(&self, cqes: &[Cqe], silent: u64) -> bool {
+    pub(super) fn post(&self, cqes: &[Cqe], silent: u64) -> bool {
         if silent == 0 {
             self.completions.push_batch(cqes);
         } else {
@@ -78,6 +78,15 @@ impl Outlet {
             self.completions.pushed_relaxed() >= target || (how == Wake::Blocked && self.may_come_no_more(target))
         };
         self.ring(is_worth_a_wake, |target| self.completions.ended() >= target)
+    }
+
+    /// Tells one operation's end at once, as [`post`](Outlet::post). It is counted already.
+    #[must_use]
+    pub(crate) fn tell(&self, ended: Ended) -> bool {
+        match ended.telling(&self.in_use) {
+            Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
+            Telling::Silent => self.post(&[], 1),
+        }
     }
 
     /// Wakes the reaper, if it sleeps, whatever it waits for: there is something for it to do.

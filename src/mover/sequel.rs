@@ -23,7 +23,7 @@ pub(crate) struct Ended {
 
 /// How an operation's end is told.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Telling {
+pub(super) enum Telling {
     /// By a completion of its own.
     Alone(Cqe),
     /// By a completion that it may share with others like it.
@@ -39,7 +39,7 @@ impl Ended {
     }
 
     /// How its end is told: failures always by a completion of their own. Its memory is not in use any more.
-    pub(crate) fn telling(&self, in_use: &InUse) -> Telling {
+    pub(super) fn telling(&self, in_use: &InUse) -> Telling {
         in_use.leave(&self.sqe);
         let (flags, cqe) = (self.sqe.sqe_flags(), Cqe::new(self.sqe.data(), self.status, self.sqe.mover()));
         if !self.status.is_success() {

@@ -18,7 +18,7 @@ use memring_ring::Table;
 use super::barrier::{Admission, Barrier};
 use super::route::lane_of;
 use super::stage::Stage;
-use crate::mover::{Ended, Guard, Outlet, Sequel, Station, Tally, Telling, execute};
+use crate::mover::{Ended, Guard, Outlet, Sequel, Station, Tally, execute};
 use crate::sqe::{INLINE, Sqe};
 
 /// What waits for something else to end: members of chains, and what a barrier holds back.
@@ -88,13 +88,10 @@ impl Chains {
         Ended { sqe, status: end.status, value: end.value(), uncounted }
     }
 
-    /// Tells the end of an operation at once. Whether a barrier's time has come.
+    /// Counts the end of an operation and tells it at once. Whether a barrier's time has come.
     fn tell(&self, ended: Ended) -> bool {
         self.tally(&ended.sqe).add(1, ended.uncounted);
-        match ended.telling(&self.outlet.in_use) {
-            Telling::Alone(cqe) | Telling::Together(cqe) => self.outlet.post(&[cqe], 0),
-            Telling::Silent => self.outlet.post(&[], 1),
-        }
+        self.outlet.tell(ended)
     }
 
     /// Sends an entry to where it is executed, and goes on with its chain. Whether a barrier's time has come.
