@@ -11,9 +11,9 @@
 //! | spawn_blocking | tokio: 4096 closures that copy on at most one thread, awaited one after the other |
 //!
 //! The queue pair and the ring have one worker, and a caller that blocks helps it, as in a scope. One that awaits does
-//! not: its thread is the runtime's, and only drains. Buffers are owned pages of two arenas, one for the sources and one
-//! for the destinations, as an engine's page pool has them, and go round: what a round gives back is what the next one
-//! takes.
+//! not: its thread is the runtime's, and only drains. Buffers are owned pages of two arenas, as an engine's page pool
+//! has them, one for the sources and one for the destinations. They go round: what a round gives back is what the next
+//! one takes.
 
 mod contest;
 

@@ -84,7 +84,7 @@ impl Station {
     /// another thread may be missed.
     pub(crate) fn withdraw(&self, user_data: u64, mut end: impl FnMut(Sqe)) -> u64 {
         const TOGETHER: usize = 32;
-        let (mut withdrawn, mut chunk) = (0, [Sqe::nop(); TOGETHER]);
+        let (mut withdrawn, mut kept, mut chunk) = (0, 0, [Sqe::nop(); TOGETHER]);
         let all = self.lane.reserved();
         while self.lane.claimed() < all {
             let (taken, _) = self.lane.pop(&mut chunk, u64::MAX, |_| 1);
@@ -103,8 +103,10 @@ impl Station {
                 }
             }
             self.push_batch(&chunk[..others]);
+            kept += others;
         }
-        if !self.is_empty() {
+        // Whoever publishes rings: a look at the lane in place of it might come before its own publication.
+        if kept > 0 {
             self.wake_one();
         }
         withdrawn
