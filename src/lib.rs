@@ -54,6 +54,7 @@
 //! | [`queue`] | the queue pair: push, submit, drain, wait, arm |
 //! | [`mover`] | who executes: the [`DataMover`](mover::DataMover) contract |
 //! | [`sqe`], [`cqe`] | the entries |
+//! | `tokio` | a completion queue that a task of tokio awaits; with the feature `tokio` |
 //!
 //! Linux only. `docs/ARCHITECTURE.md` explains how it works inside.
 
@@ -68,6 +69,8 @@ pub mod mover;
 mod os;
 pub mod queue;
 pub mod sqe;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use cqe::{Cqe, Status};
 pub use error::BuildError;
