@@ -11,28 +11,21 @@
 #![expect(unsafe_code, reason = "pushes entries")]
 
 pub(crate) mod gaps;
+mod others;
 
 use std::error::Error;
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use memring::Sqe;
 use memring::queue::{PushError, QueuePair, SubmissionQueue};
 use memring::tokio::AsyncCompletionQueue;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep};
 
-use gaps::{Buffers, Figures, Gaps, Mode, Options, Outcome, Round, Work};
+use gaps::{Buffers, Mode, Options, Outcome, Round, Work};
+use others::{Others, without_queue};
 
 /// What can be under way, and what one turn of the loop submits at the most: pushing takes time too.
 const ENTRIES: usize = 4096;
 const FEED: usize = 256;
-/// The timers of tokio are no finer.
-const PERIOD: Duration = Duration::from_millis(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::from_args()?;
@@ -91,81 +84,4 @@ unsafe fn feed(sq: &mut SubmissionQueue, pieces: &[Sqe]) -> Result<usize, PushEr
         }
     }
     Ok(sq.submit())
-}
-
-/// The same tasks without a queue, for comparison.
-async fn without_queue(work: Work<'_>) -> Result<Figures, Box<dyn Error>> {
-    let others = Others::begin()?;
-    while work(others.gaps().wall()) {
-        sleep(PERIOD).await;
-    }
-    Ok(others.end().await?)
-}
-
-/// The other tasks of the runtime, and the meter of how long they had to wait.
-struct Others {
-    gaps: Arc<Mutex<Gaps>>,
-    tasks: Vec<JoinHandle<io::Result<()>>>,
-}
-
-impl Others {
-    fn begin() -> io::Result<Self> {
-        let (near, far) = UnixStream::pair()?;
-        let mut others = Self { gaps: Arc::new(Mutex::new(Gaps::begin())), tasks: Vec::new() };
-        others.tasks.push(tokio::spawn(serve_timer(Arc::clone(&others.gaps))));
-        others.tasks.push(tokio::spawn(ping(near, Arc::clone(&others.gaps))));
-        others.tasks.push(tokio::spawn(echo(far, Arc::clone(&others.gaps))));
-        Ok(others)
-    }
-
-    fn gaps(&self) -> MutexGuard<'_, Gaps> {
-        lock(&self.gaps)
-    }
-
-    /// Ends the tasks; what they have met.
-    async fn end(mut self) -> io::Result<Figures> {
-        let figures = self.gaps().end();
-        for task in std::mem::take(&mut self.tasks) {
-            task.abort();
-            // Cancelled is how it should end.
-            task.await.unwrap_or(Ok(()))?;
-        }
-        Ok(figures)
-    }
-}
-
-impl Drop for Others {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-fn lock(gaps: &Mutex<Gaps>) -> MutexGuard<'_, Gaps> {
-    gaps.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn serve_timer(gaps: Arc<Mutex<Gaps>>) -> io::Result<()> {
-    let mut timer = interval(PERIOD);
-    loop {
-        timer.tick().await;
-        lock(&gaps).tick();
-    }
-}
-
-async fn ping(mut stream: UnixStream, gaps: Arc<Mutex<Gaps>>) -> io::Result<()> {
-    loop {
-        stream.write_u8(0).await?;
-        stream.read_u8().await?;
-        let mut gaps = lock(&gaps);
-        gaps.look();
-        gaps.tick();
-    }
-}
-
-async fn echo(mut stream: UnixStream, gaps: Arc<Mutex<Gaps>>) -> io::Result<()> {
-    loop {
-        let byte = stream.read_u8().await?;
-        lock(&gaps).look();
-        stream.write_u8(byte).await?;
-    }
 }

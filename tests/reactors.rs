@@ -10,8 +10,11 @@
 //! Where the kernel has no io_uring that loop is skipped, and says so; `MEMRING_REQUIRE=uring` makes that a failure.
 #![expect(clippy::duplicate_mod, reason = "each example is a program of its own, and brings its meter")]
 
-#[path = "../examples/busy_poll.rs"]
+#[path = "../examples/awaited.rs"]
 #[expect(dead_code, reason = "`main` and what it prints are for who runs the example")]
+mod awaited;
+#[path = "../examples/busy_poll.rs"]
+#[expect(dead_code, reason = "as above")]
 mod busy_poll;
 #[path = "../examples/epoll.rs"]
 #[expect(dead_code, reason = "as above")]
@@ -130,6 +133,38 @@ fn io_uring_serves() {
 #[test]
 fn busy_poll_serves_without_signals() {
     must_end(|| serves(false, round_of!(busy_poll)));
+}
+
+/// Runs the example whose copies are simply awaited: it sleeps by its wakers, so nothing is said of the descriptor.
+fn awaited_serves(threads: usize) {
+    use awaited::gaps::{Mode, Options};
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for (mode, driver, budget) in [
+        (Mode::Workers, Driver::Thread(0), BUDGETS[0]),
+        (Mode::Caller, Driver::Caller, BUDGETS[0]),
+        (Mode::Caller, Driver::Caller, BUDGETS[1]),
+    ] {
+        let options = Options { bytes: BYTES - ODD, piece: PIECE, budget, rounds: 1, ..Options::default() };
+        let run = |_| {
+            let rounds = awaited::run(mode, threads, &options).expect("it ends well, with every byte in its place");
+            let copies = &rounds[0].copies;
+            Run { reaped: copies.reaped, ticks: copies.figures.ticks, stats: copies.stats.clone() }
+        };
+        // A worker may have copied everything before the others got a core: on a busy machine that happens.
+        let run = (0..TRIES).map(run).find(|run| run.ticks > 0).expect("others were served, once at least");
+        run.did_its_job(driver);
+        assert_eq!(run.stats.eventfd_writes, 0, "nobody armed");
+    }
+}
+
+#[test]
+fn awaited_on_one_thread_serves() {
+    must_end(|| awaited_serves(1));
+}
+
+#[test]
+fn awaited_on_two_threads_serves() {
+    must_end(|| awaited_serves(2));
 }
 
 #[cfg(feature = "tokio")]

@@ -54,7 +54,8 @@ const MAY_HOLD_UNSAFE: &[&str] = &[
 ];
 
 /// The modules of `src/`, lowest layer first. A module may import what is below it; in the first layer, each other too.
-const LAYERS: &[&[&str]] = &[&["error", "sqe", "cqe"], &["os", "memory"], &["mover"], &["queue"], &["future"], &["tokio"]];
+const LAYERS: &[&[&str]] =
+    &[&["error", "sqe", "cqe"], &["os", "memory"], &["mover"], &["queue"], &["future"], &["tokio"]];
 
 /// The implementations of `DataMover` in `src/mover/`, which must not know each other.
 const MOVERS: &[&str] = &["cpu", "broken"];

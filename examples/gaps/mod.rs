@@ -129,12 +129,14 @@ impl Buffers {
         Ok(buffers)
     }
 
-    fn both(&mut self) -> (&mut [u8], &mut [u8]) {
+    /// The source, and the destination.
+    pub(crate) fn both(&mut self) -> (&mut [u8], &mut [u8]) {
         let (low, high) = self.memory.split_at_mut(self.dst);
         (&mut low[self.src..][..self.bytes], &mut high[..self.bytes])
     }
 
     /// The entries that copy the source to the destination, piece by piece, numbered.
+    #[allow(dead_code, reason = "where copies are awaited they own their memory")]
     pub(crate) fn pieces(&mut self, piece: usize) -> Vec<Sqe> {
         let (src, dst) = self.both();
         let pieces = dst.chunks_mut(piece).zip(src.chunks(piece)).zip(0..);

@@ -89,6 +89,10 @@ impl RingBuilder {
 
     /// How many bytes one poll may move, if there are no workers. Default: 1 MiB.
     ///
+    /// A poll that has moved something wakes its task again and stays pending, even if that has completed it, so that
+    /// the executor's other tasks get their turn. A task that polls many operations in one turn, as some ways to join
+    /// futures do, moves as much for each.
+    ///
     /// # Examples
     ///
     /// ```

@@ -186,19 +186,18 @@ impl Parts {
         if self.direct.is_forked() {
             return Poll::Ready(Some(OpError::Forked));
         }
-        let mut is_over = true;
         if self.plan.is_caller_driven && self.thread.is_none() {
-            let turn = self.reap();
-            if let Some(outcome) = self.places.outcome(key) {
-                return Poll::Ready(failure_of(outcome));
+            // Whoever has driven comes again, even if that has completed it: a task that awaits one after the other
+            // would else go on and on, and keep its executor from all others.
+            if self.reap() != Some(Arm::Armed) || self.places.outcome(key).is_some() {
+                waker.wake_by_ref();
+                return Poll::Pending;
             }
-            // Work is left, for this or for who is at it now: come again.
-            is_over = turn == Some(Arm::Armed);
         }
         match self.places.register(key, waker.clone()) {
             Registered::Ready => return Poll::Ready(failure_of(self.places.outcome(key).unwrap_or(0))),
-            Registered::Stored if is_over => {}
-            Registered::Stored | Registered::Waking => waker.wake_by_ref(),
+            Registered::Stored => {}
+            Registered::Waking => waker.wake_by_ref(),
         }
         Poll::Pending
     }
