@@ -100,8 +100,9 @@ impl Entrance {
         let key = inside.open(places, sqes.len() as u64);
         sqes.iter_mut().for_each(|sqe| *sqe = sqe.user_data(key.to_word()));
         // SAFETY: the caller vouches for it.
-        match unsafe { inside.push(sqes) } {
-            Ok(()) => Ok(Begun { key, is_called: inside.submit() }),
+        let begun = unsafe { inside.push(sqes) }.and_then(|()| inside.submit().ok_or(PushError::Closed(sqes[0])));
+        match begun {
+            Ok(is_called) => Ok(Begun { key, is_called }),
             Err(PushError::Full(_) | PushError::TooLong(_)) if patience == Patience::Waits => {
                 Ok(Begun { key, is_called: self.stand_in_line(&mut inside, sqes) })
             }
@@ -131,8 +132,14 @@ impl Entrance {
         }
         // What is refused now is left for the reaper, who alone completes.
         let is_stuck = inside.advance().is_some_and(|error| !matches!(error, PushError::Full(_)));
+        let submitted = inside.submit();
+        if submitted.is_none() {
+            // The queue was closed in between, and they were discarded: all of the line, which was empty before.
+            inside.line.clear();
+            inside.line.extend(sqes);
+        }
         self.note_line(inside);
-        inside.submit() || is_stuck
+        submitted.unwrap_or(true) || is_stuck
     }
 
     fn note_line(&self, inside: &Inside) {
@@ -241,11 +248,14 @@ impl Inside {
     }
 
     /// Publishes what is staged; whether a hook has come meanwhile, on this thread, and found that it must not go on.
+    /// None: the queue was closed after the push, and what was staged is discarded.
     #[inline]
-    fn submit(&mut self) -> bool {
+    fn submit(&mut self) -> Option<bool> {
+        let staged = self.sq.staged();
         let before = SUBMITTING.replace(Some(false));
-        self.sq.submit();
-        SUBMITTING.replace(before) == Some(true)
+        let submitted = self.sq.submit();
+        let is_called = SUBMITTING.replace(before) == Some(true);
+        (submitted == staged).then_some(is_called)
     }
 }
 
