@@ -55,6 +55,7 @@
 //! | [`mover`] | who executes: the [`DataMover`](mover::DataMover) contract |
 //! | [`sqe`], [`cqe`] | the entries |
 //! | `tokio` | a completion queue that a task of tokio awaits; with the feature `tokio` |
+//! | [`vdm`] | the same in miniasync's words: virtual data movers, one operation a future |
 //!
 //! Linux only. `docs/ARCHITECTURE.md` explains how it works inside.
 
@@ -71,6 +72,7 @@ pub mod queue;
 pub mod sqe;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+pub mod vdm;
 
 pub use cqe::{Cqe, Status};
 pub use error::BuildError;

@@ -37,6 +37,12 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
+    /// Where the total lies, for whoever monitors it.
+    #[must_use]
+    pub fn address(&self) -> *const u64 {
+        core::ptr::from_ref(&self.0).cast()
+    }
+
     /// The total so far, as this thread sees it.
     #[must_use]
     #[inline]

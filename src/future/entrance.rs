@@ -113,6 +113,28 @@ impl Entrance {
         }
     }
 
+    /// Begins the one operation of a place that is open already; whether the reaper is called for. If it is refused,
+    /// the place is closed.
+    ///
+    /// # Safety
+    ///
+    /// The push's contract holds for the entry until the place is complete.
+    pub(super) unsafe fn begin_in(&self, places: &Places, key: Key, sqe: Sqe) -> Result<bool, OpError> {
+        let mut inside = lock(&self.inside);
+        let sqe = sqe.user_data(key.to_word());
+        // SAFETY: the caller vouches for it.
+        let begun = unsafe { inside.push(&[sqe]) }.and_then(|()| inside.submit().ok_or(PushError::Closed(sqe)));
+        begun.map_err(|error| {
+            inside.close_unused(places, key, 1);
+            OpError::refused(&error)
+        })
+    }
+
+    /// Closes a place for one operation in which none has begun.
+    pub(super) fn close_unused(&self, places: &Places, key: Key) {
+        lock(&self.inside).close_unused(places, key, 1);
+    }
+
     /// Has entries wait for their turn, which have their user data. Whether the reaper is called for.
     ///
     /// # Safety
