@@ -2,7 +2,8 @@
 //!
 //! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs
 //! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. Other rounds
-//! (`no_alloc/order.rs`) have chains, barriers, shared completions, cancels, and operations done in parts. The count is
+//! (`no_alloc/order.rs`) have chains, barriers, shared completions, cancels, and operations done in parts; others
+//! (`no_alloc/vdm.rs`) the futures of virtual data movers. The count is
 //! that of the whole process, since most of the work is done by the queue's own threads; so this binary has no test
 //! harness, whose threads would be counted too.
 //!
@@ -16,6 +17,8 @@
 
 #[path = "no_alloc/order.rs"]
 mod order;
+#[path = "no_alloc/vdm.rs"]
+mod vdm;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -368,6 +371,7 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("a_users_mover_on_threads", a_users_mover_on_threads),
     ("a_users_mover_driven_by_the_caller", a_users_mover_driven_by_the_caller),
     ("four_submitters", four_submitters),
+    ("virtual_data_movers", vdm::virtual_data_movers),
 ];
 
 /// Runs the scenarios whose names contain one of the arguments, one after the other, and reports as a harness does.
