@@ -1,14 +1,14 @@
-//! Thousands of copies that are simply awaited, in a runtime of tokio, while other tasks play ping-pong over a socket and
-//! serve a timer.
+//! Thousands of copies that are simply awaited, in a runtime of tokio, while other tasks play ping-pong over a socket
+//! and serve a timer.
 //!
 //! Nothing here knows of queues or descriptors: an operation, or a batch of them, is a future that owns its buffers and
 //! works in any executor. With a worker it wakes its task when it is done. Without one each poll copies, within the
 //! ring's budget, and wakes its task again; the runtime serves the other tasks between any two polls.
 //!
-//! Two things keep the others from waiting for long. Four tasks have a batch of 512 copies each under way: to begin them
-//! takes its time too, whoever copies, and without a worker each of the tasks copies a budget before it is the others'
-//! turn. And the runtime looks at its sockets after every task that it polls (`event_interval`); by default it does so
-//! after 61 of them.
+//! Two things keep the others from waiting for long. Four tasks have a batch of 512 copies each under way: to begin
+//! them takes its time too, whoever copies, and without a worker each of the tasks copies a budget before it is the
+//! others' turn. And the runtime looks at its sockets after every task that it polls (`event_interval`); by default it
+//! does so after 61 of them.
 //!
 //! `cargo run --release --example awaited -- [workers|caller] [mib=256] [piece_kib=4] [budget_kib=128] [rounds=7]`
 //!

@@ -1,5 +1,5 @@
-//! The other tasks of a runtime of tokio: they play ping-pong over a socket and serve a timer, and measure how long they
-//! had to wait for their turn.
+//! The other tasks of a runtime of tokio: they play ping-pong over a socket and serve a timer, and measure how long
+//! they had to wait for their turn.
 //!
 //! A tick is a ping that came back, or one of the interval's; a gap is the time between two arrivals at either end of
 //! the socket.

@@ -209,6 +209,8 @@ impl<D: IoBufMut, S: IoBuf> IntoFuture for Batch<D, S> {
 
 impl<D: IoBufMut, S: IoBuf> Steps for Many<D, S> {
     fn with_entries<R>(&mut self, with: impl FnOnce(&mut [Sqe]) -> Result<R, OpError>) -> Result<R, OpError> {
+        // A buffer may have panicked half-way, the last time.
+        self.sqes.clear();
         for &(step, of) in &self.steps {
             let entry = match (step, &mut self.items[of]) {
                 // The step before it is that of the item, or another flush of it.

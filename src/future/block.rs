@@ -2,7 +2,8 @@
 
 use core::future::poll_fn;
 use core::pin::pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
+use std::sync::Arc;
 
 use super::failed::BlockError;
 use super::operation::Operation;
@@ -18,15 +19,25 @@ impl Parts {
     }
 
     /// As [`block_on`](Parts::block_on), on a thread that may block.
-    pub(super) fn wait_for<F: Future>(&self, future: F) -> F::Output {
+    fn wait_for<F: Future>(&self, future: F) -> F::Output {
         let (parker, waker) = Parker::of_this_thread();
         let mut future = pin!(future);
+        self.wait_with(&parker, &waker, |context| future.as_mut().poll(context))
+    }
+
+    /// Polls until it is ready, with this thread's parker.
+    pub(super) fn wait_with<T>(
+        &self,
+        parker: &Arc<Parker>,
+        waker: &Waker,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> T {
         loop {
             let seen = parker.wakes();
-            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            if let Poll::Ready(output) = poll(&mut Context::from_waker(waker)) {
                 return output;
             }
-            self.block(&parker, seen);
+            self.block(parker, seen);
         }
     }
 

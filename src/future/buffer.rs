@@ -90,9 +90,9 @@ pub unsafe trait IoBuf: Send + 'static {
 ///
 /// # Safety
 ///
-/// What [`bytes_mut`](IoBufMut::bytes_mut) answers is memory that stays valid for writes, at the same address, until
-/// the buffer is dropped or used through a reference, however often the buffer itself is moved; and nobody else
-/// accesses it meanwhile. It need not be initialised, unless the buffer is an [`IoBuf`] too.
+/// What [`bytes_mut`](IoBufMut::bytes_mut) answers is memory that stays valid for reads and writes, at the same
+/// address, until the buffer is dropped or used through a reference, however often the buffer itself is moved; and
+/// nobody else accesses it meanwhile. It need not be initialised, unless the buffer is an [`IoBuf`] too.
 ///
 /// # Examples
 ///

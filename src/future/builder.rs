@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::ring::Ring;
 use super::shared::Shared;
+use crate::memory;
 use crate::mover::DataMover;
 use crate::queue::{self, BuildError, Drive, QueuePair};
 
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     /// Some of the movers are driven by whoever reaps.
     pub(super) is_caller_driven: bool,
     pub(super) reaper_thread: bool,
+    /// A scope whose operations have touched so many bytes goes on past the cache.
+    pub(super) streams_from: u64,
 }
 
 /// The options of a [`Ring`]: those of its queue pair ([`queue::Builder`] says more of each), and its own.
@@ -52,6 +55,7 @@ impl RingBuilder {
             spin: DEFAULT_SPIN,
             is_caller_driven: false,
             reaper_thread: false,
+            streams_from: memory::streams_from(),
         };
         let queue = QueuePair::builder().inline_max(DEFAULT_INLINE_MAX);
         Self { queue, plan, has_workers: true }

@@ -8,13 +8,15 @@
 //!
 //! It is the *entries* that stand in line, not their futures: whoever finds room pushes for them. So they go in the
 //! order in which they came, a future that is not polled holds nobody up, and nobody waits with a credit in his hand.
-//! While somebody stands in line, nobody else finds room.
+//! While somebody stands in line, nobody else finds room. Who leaves the line is not searched in it: his number says
+//! that he has left, and his entries are passed over when their turn comes.
 //!
 //! The reaper must not take this lock each time it gives credits back, only when somebody waits. `is_waiting` says so,
 //! under a lock of its own: who comes to stand in line sets it and *then* tries once more; the reaper gives credits
 //! back and *then* looks. Whichever lock is first, one of the two sees the other.
 #![expect(unsafe_code, reason = "pushes entries, for whose memory their operations vouch")]
 
+use core::fmt;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,10 +44,12 @@ pub(super) enum Patience {
 
 /// What has begun.
 #[derive(Clone, Copy, Debug)]
+#[must_use = "a call is to be answered"]
 pub(super) struct Begun {
     /// Its place.
     pub(super) key: Key,
-    /// The reaper is called for: something has completed at once, or there is work for who drives.
+    /// The reaper is called for: something has completed at once, or there is work for who drives. To be answered when
+    /// the key is where it belongs.
     pub(super) is_called: bool,
 }
 
@@ -60,16 +64,24 @@ pub(super) struct Entrance {
 struct Inside {
     sq: SubmissionQueue,
     line: VecDeque<Sqe>,
-    /// Who has which number, and what it left behind.
+    /// Entries of the line whose operations have left it.
+    left: usize,
     numbers: Slab<Numbered>,
 }
 
-/// One number that is in use.
-struct Numbered(Option<Orphan>);
+/// Who has a number.
+struct Numbered {
+    /// The key, as a word. Zero until its place was opened.
+    key: u64,
+    /// Entries of his that stand in line.
+    waiting: usize,
+    /// What he has left behind.
+    orphan: Option<Orphan>,
+}
 
-impl std::fmt::Debug for Numbered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Numbered").field(&self.0.is_some()).finish()
+impl fmt::Debug for Numbered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Numbered").field("key", &self.key).field("waiting", &self.waiting).finish_non_exhaustive()
     }
 }
 
@@ -81,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Entrance {
     pub(super) fn new(sq: SubmissionQueue, entries: usize) -> Self {
         let (line, numbers) = (VecDeque::with_capacity(entries), Slab::with_capacity(entries));
-        Self { inside: Mutex::new(Inside { sq, line, numbers }), is_waiting: Mutex::new(false) }
+        Self { inside: Mutex::new(Inside { sq, line, left: 0, numbers }), is_waiting: Mutex::new(false) }
     }
 
     /// Opens a place for `left` operations that will be pushed otherwise.
@@ -100,15 +112,16 @@ impl Entrance {
         let key = inside.open(places, sqes.len() as u64);
         sqes.iter_mut().for_each(|sqe| *sqe = sqe.user_data(key.to_word()));
         // SAFETY: the caller vouches for it.
-        let begun = unsafe { inside.push(sqes) }.and_then(|()| inside.submit().ok_or(PushError::Closed(sqes[0])));
-        match begun {
+        match unsafe { inside.push_and_submit(sqes) } {
             Ok(is_called) => Ok(Begun { key, is_called }),
             Err(PushError::Full(_) | PushError::TooLong(_)) if patience == Patience::Waits => {
                 Ok(Begun { key, is_called: self.stand_in_line(&mut inside, sqes) })
             }
             Err(error) => {
                 inside.close_unused(places, key, sqes.len() as u64);
-                Err(OpError::refused(&error))
+                // What waits its turn may be longer than the queue.
+                let is_long = matches!(error, PushError::TooLong(_));
+                Err(if is_long { OpError::Full } else { OpError::refused(&error) })
             }
         }
     }
@@ -121,10 +134,8 @@ impl Entrance {
     /// The push's contract holds for the entry until the place is complete.
     pub(super) unsafe fn begin_in(&self, places: &Places, key: Key, sqe: Sqe) -> Result<bool, OpError> {
         let mut inside = lock(&self.inside);
-        let sqe = sqe.user_data(key.to_word());
         // SAFETY: the caller vouches for it.
-        let begun = unsafe { inside.push(&[sqe]) }.and_then(|()| inside.submit().ok_or(PushError::Closed(sqe)));
-        begun.map_err(|error| {
+        unsafe { inside.push_and_submit(&[sqe.user_data(key.to_word())]) }.map_err(|error| {
             inside.close_unused(places, key, 1);
             OpError::refused(&error)
         })
@@ -146,28 +157,22 @@ impl Entrance {
 
     /// Puts entries at the end of the line, and pushes what can be after all: credits may have come back meanwhile.
     fn stand_in_line(&self, inside: &mut Inside, sqes: &[Sqe]) -> bool {
-        let is_first = inside.line.is_empty();
         inside.line.extend(sqes);
+        if let Some(numbered) = sqes.first().and_then(|sqe| inside.numbers.get_mut(number_of(sqe))) {
+            numbered.waiting += sqes.len();
+        }
         *lock(&self.is_waiting) = true;
-        if !is_first {
-            return false;
-        }
-        // What is refused now is left for the reaper, who alone completes.
-        let is_stuck = inside.advance().is_some_and(|error| !matches!(error, PushError::Full(_)));
-        let submitted = inside.submit();
-        if submitted.is_none() {
-            // The queue was closed in between, and they were discarded: all of the line, which was empty before.
-            inside.line.clear();
-            inside.line.extend(sqes);
-        }
-        self.note_line(inside);
-        submitted.unwrap_or(true) || is_stuck
+        self.advance(inside)
     }
 
-    fn note_line(&self, inside: &Inside) {
+    /// Lets those go who stand in front and find room. Whether the reaper is called for: also if somebody is refused,
+    /// since he alone completes.
+    fn advance(&self, inside: &mut Inside) -> bool {
+        let (is_called, refusal) = inside.advance();
         if inside.line.is_empty() {
             *lock(&self.is_waiting) = false;
         }
+        is_called || refusal.is_some()
     }
 
     /// Whether somebody stands in line.
@@ -175,55 +180,68 @@ impl Entrance {
         *lock(&self.is_waiting)
     }
 
-    /// Pushes from the front of the line what there are credits for: for the reaper. What is refused is given to
-    /// `refuse`, with the reason.
-    pub(super) fn feed(&self, mut refuse: impl FnMut(Key, OpError)) {
+    /// Lets those go who stand in front and find room: for the reaper. Who is refused is given to `refuse`, with the
+    /// number of his entries and the reason.
+    pub(super) fn feed(&self, mut refuse: impl FnMut(Key, u64, OpError)) {
         if !self.is_waited_for() {
             return;
         }
         let mut inside = lock(&self.inside);
-        while let Some(error) = inside.advance().filter(|error| !matches!(error, PushError::Full(_))) {
-            let refused = inside.front();
-            inside.line.drain(..refused).for_each(|sqe| refuse(Key::from_word(sqe.data()), OpError::refused(&error)));
+        // The reaper is here: what it is called for it finds by its next look.
+        while let (_, Some(error)) = inside.advance() {
+            let (key, count) = inside.turn_away();
+            refuse(key, count, OpError::refused(&error));
         }
-        // The reaper is here: what it is called for by this submit it finds by its next look.
-        inside.submit();
-        self.note_line(&inside);
+        if inside.line.is_empty() {
+            *lock(&self.is_waiting) = false;
+        }
     }
 
-    /// Takes out of the line what belongs to a place; how many entries.
-    pub(super) fn withdraw(&self, key: Key) -> u64 {
+    /// Has what belongs to a place leave the line; how many entries, and whether the reaper is called for: who stood
+    /// behind it may go.
+    pub(super) fn withdraw(&self, key: Key) -> (u64, bool) {
         if !self.is_waited_for() {
-            return 0;
+            return (0, false);
         }
         let mut inside = lock(&self.inside);
-        let before = inside.line.len();
-        inside.line.retain(|sqe| sqe.data() != key.to_word());
-        self.note_line(&inside);
-        (before - inside.line.len()) as u64
+        let numbered = inside.numbers.get_mut(key.number() as usize).filter(|numbered| numbered.key == key.to_word());
+        let count = numbered.map_or(0, |numbered| std::mem::take(&mut numbered.waiting));
+        if count == 0 {
+            return (0, false);
+        }
+        inside.left += count;
+        inside.close_ranks();
+        (count as u64, self.advance(&mut inside))
     }
 
     /// Leaves what a dropped operation owned to whoever closes its place.
     pub(super) fn leave(&self, key: Key, orphan: Orphan) {
         if let Some(numbered) = lock(&self.inside).numbers.get_mut(key.number() as usize) {
-            numbered.0 = Some(orphan);
+            numbered.orphan = Some(orphan);
         }
     }
 
     /// Gives a number back, and returns what was left under it. The place is closed.
     #[inline]
     pub(super) fn give_back(&self, key: Key) -> Option<Orphan> {
-        lock(&self.inside).numbers.try_remove(key.number() as usize).and_then(|numbered| numbered.0)
+        lock(&self.inside).numbers.try_remove(key.number() as usize).and_then(|numbered| numbered.orphan)
     }
+}
+
+fn number_of(sqe: &Sqe) -> usize {
+    Key::from_word(sqe.data()).number() as usize
 }
 
 impl Inside {
     /// A number, and its place.
     #[inline]
     fn open(&mut self, places: &Places, left: u64) -> Key {
-        let number = u32::try_from(self.numbers.insert(Numbered(None))).expect("memory ends before the numbers do");
+        let vacant = self.numbers.vacant_entry();
+        let number = u32::try_from(vacant.key()).expect("memory ends before the numbers do");
         places.add(number);
-        places.open(number, left)
+        let key = places.open(number, left);
+        vacant.insert(Numbered { key: key.to_word(), waiting: 0, orphan: None });
+        key
     }
 
     /// Takes a place back whose operations were refused.
@@ -234,39 +252,106 @@ impl Inside {
         self.numbers.remove(key.number() as usize);
     }
 
-    /// Stages entries, if nobody stands in line before them.
+    /// Begins entries, all or none, if nobody stands in line before them; whether a hook has come meanwhile.
     ///
     /// # Safety
     ///
     /// That of [`Entrance::begin`].
     #[inline]
-    unsafe fn push(&mut self, sqes: &[Sqe]) -> Result<(), PushError> {
+    unsafe fn push_and_submit(&mut self, sqes: &[Sqe]) -> Result<bool, PushError> {
         match sqes {
-            [first, ..] if !self.line.is_empty() => Err(PushError::Full(*first)),
+            [first, ..] if !self.line.is_empty() => return Err(PushError::Full(*first)),
             // SAFETY: the caller vouches for it.
-            [one] => unsafe { self.sq.push(*one) },
+            [one] => unsafe { self.sq.push(*one) }?,
             // SAFETY: as above.
-            _ => unsafe { self.sq.push_batch(sqes) },
+            _ => unsafe { self.sq.push_batch(sqes) }?,
+        }
+        self.submit().ok_or(PushError::Closed(sqes[0]))
+    }
+
+    /// Whether an entry's operation has left the line: it has no number any more, or says so.
+    fn has_left(&self, sqe: &Sqe) -> bool {
+        self.numbers.get(number_of(sqe)).is_none_or(|numbered| numbered.key != sqe.data() || numbered.waiting == 0)
+    }
+
+    /// Takes those who have left out of the line, when they are the most of it.
+    fn close_ranks(&mut self) {
+        if self.left > self.line.len() / 2 {
+            let mut line = std::mem::take(&mut self.line);
+            line.retain(|sqe| !self.has_left(sqe));
+            (self.line, self.left) = (line, 0);
         }
     }
 
-    /// How many entries go first, together: a chain must be submitted whole.
+    /// How many entries from the front on go together, those that have left not counted: a chain must be submitted
+    /// whole.
     fn front(&self) -> usize {
         self.line.iter().position(|sqe| !sqe.is_linked()).map_or(self.line.len(), |last| last + 1)
     }
 
-    /// Stages from the front of the line until it is empty, or one is refused: why.
-    fn advance(&mut self) -> Option<PushError> {
-        while !self.line.is_empty() {
-            let count = self.front();
-            let front = &self.line.make_contiguous()[..count];
-            // SAFETY: who put them in line vouches for them.
-            if let Err(error) = unsafe { self.sq.push_batch(front) } {
-                return Some(error);
+    /// Begins from the front of the line until it is empty, or somebody finds no room or is refused; whether a hook has
+    /// come meanwhile, and the refusal.
+    fn advance(&mut self) -> (bool, Option<PushError>) {
+        let mut is_called = false;
+        loop {
+            while self.line.front().is_some_and(|sqe| self.has_left(sqe)) {
+                self.line.pop_front();
+                self.left = self.left.saturating_sub(1);
             }
-            self.line.drain(..count);
+            let (staged, stop) = self.stage_front();
+            if staged > 0
+                && let Some(called) = self.submit()
+            {
+                is_called |= called;
+                for sqe in self.line.drain(..staged) {
+                    if let Some(numbered) = self.numbers.get_mut(number_of(&sqe)) {
+                        numbered.waiting -= 1;
+                    }
+                }
+            }
+            // If the queue was closed before the submit, what was staged is still in line, and refused by the next
+            // push.
+            match stop {
+                Some(PushError::Full(_)) => return (is_called, None),
+                None if !self.line.is_empty() => {}
+                refusal_or_end => return (is_called, refusal_or_end),
+            }
         }
-        None
+    }
+
+    /// Stages from the front of the line on, until somebody has left or is refused; how many, and the refusal.
+    fn stage_front(&mut self) -> (usize, Option<PushError>) {
+        let mut staged = 0;
+        while let Some(&front) = self.line.get(staged) {
+            if self.has_left(&front) {
+                break;
+            }
+            let pushed = if front.is_linked() {
+                let rest = &self.line.make_contiguous()[staged..];
+                let chain = rest.iter().position(|sqe| !sqe.is_linked()).map_or(rest.len(), |last| last + 1);
+                // SAFETY: who put them in line vouches for them.
+                unsafe { self.sq.push_batch(&rest[..chain]) }.map(|()| chain)
+            } else {
+                // SAFETY: as above.
+                unsafe { self.sq.push(front) }.map(|()| 1)
+            };
+            match pushed {
+                Ok(count) => staged += count,
+                Err(error) => return (staged, Some(error)),
+            }
+        }
+        (staged, None)
+    }
+
+    /// Takes those in front, who were refused, out of the line.
+    fn turn_away(&mut self) -> (Key, u64) {
+        let count = self.front();
+        let key = Key::from_word(self.line[0].data());
+        self.line.drain(..count);
+        if let Some(numbered) = self.numbers.get_mut(key.number() as usize) {
+            numbered.waiting = numbered.waiting.saturating_sub(count);
+        }
+        (key, count as u64)
     }
 
     /// Publishes what is staged; whether a hook has come meanwhile, on this thread, and found that it must not go on.

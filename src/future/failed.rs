@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::buffer::OutOfRange;
-use crate::cqe::{Cqe, Status};
+use crate::cqe::Status;
 use crate::error::PushError;
 
 /// Why an operation failed, or was not begun.
@@ -35,6 +35,8 @@ pub enum OpError {
     Full,
     /// More linked operations than the ring has entries: they would never fit.
     TooLong(usize),
+    /// It was cancelled before it began.
+    Cancelled,
     /// The ring was shut down.
     ShutDown,
     /// The ring belongs to the parent process.
@@ -64,6 +66,7 @@ impl OpError {
     pub const fn status(&self) -> Status {
         match self {
             Self::Full => Status::OUT_OF_MEMORY,
+            Self::Cancelled => Status::CANCELLED,
             Self::ShutDown | Self::Forked => Status::SHUT_DOWN,
             Self::Unsupported => Status::UNSUPPORTED,
             Self::Lengths { .. } | Self::Range(_) | Self::TooLong(_) | Self::UnknownMover | Self::Refused => {
@@ -91,11 +94,13 @@ impl OpError {
     }
 
     /// What a completion says, if it is no success.
-    pub(super) fn of(cqe: &Cqe) -> Option<Self> {
-        match cqe.status() {
+    pub(super) const fn of(status: Status, value: u32) -> Option<Self> {
+        match status {
             Status::SUCCESS => None,
+            Status::CANCELLED => Some(Self::Cancelled),
             Status::SHUT_DOWN => Some(Self::ShutDown),
-            status => Some(Self::Mover(status, cqe.value())),
+            Status::UNSUPPORTED => Some(Self::Unsupported),
+            status => Some(Self::Mover(status, value)),
         }
     }
 
@@ -119,6 +124,7 @@ impl fmt::Display for OpError {
             Self::Range(range) => range.fmt(f),
             Self::Full => f.write_str("the ring is full: too many operations are under way or wait"),
             Self::TooLong(len) => write!(f, "{len} linked operations are more than the ring has entries"),
+            Self::Cancelled => Status::CANCELLED.fmt(f),
             Self::ShutDown => f.write_str("the ring was shut down"),
             Self::Forked => f.write_str("the ring belongs to the parent process"),
             Self::UnknownMover => f.write_str("the ring has no mover of this id"),
@@ -174,11 +180,7 @@ impl<B> fmt::Display for Failed<B> {
     }
 }
 
-impl<B> core::error::Error for Failed<B> {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
+impl<B> core::error::Error for Failed<B> {}
 
 /// Blocking is not possible here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

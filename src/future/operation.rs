@@ -18,11 +18,10 @@ use std::sync::Arc;
 
 use memring_ring::slot::Key;
 
-use super::entrance::Patience;
+use super::entrance::{Begun, Patience};
 use super::failed::{Failed, OpError};
 use super::shared::{Parts, Shared};
 use super::verb::Verb;
-use crate::cqe::Status;
 use crate::sqe::{INLINE, MoverId, OpFlags, Sqe};
 
 /// How far an operation has come.
@@ -173,8 +172,9 @@ impl<V: Verb> Operation<V> {
     /// # Errors
     ///
     /// [`Failed`], with the buffers: [`OpError::Full`], whose status is
-    /// [`OUT_OF_MEMORY`](Status::OUT_OF_MEMORY), if there is no room or others wait for it, and whatever is wrong with
-    /// the operation. An operation that goes inline is done when this returns, and tells its failure when it is polled.
+    /// [`OUT_OF_MEMORY`](crate::Status::OUT_OF_MEMORY), if there is no room or others wait for it, and whatever is
+    /// wrong with the operation. An operation that goes inline is done when this returns, and tells its failure when it
+    /// is polled.
     ///
     /// # Examples
     ///
@@ -200,8 +200,8 @@ impl<V: Verb> Operation<V> {
     }
 
     /// Asks for it to be cancelled, and returns it to be awaited, which gives the buffers back: an error with the
-    /// status [`CANCELLED`](Status::CANCELLED) if it had not begun, else whatever it came to. What a mover has runs to
-    /// its end.
+    /// status [`CANCELLED`](crate::Status::CANCELLED) if it had not begun, else whatever it came to. What a mover has
+    /// runs to its end.
     ///
     /// # Examples
     ///
@@ -216,7 +216,7 @@ impl<V: Verb> Operation<V> {
     /// ```
     pub fn cancel(mut self) -> Self {
         match self.stage {
-            Stage::Idle => self.stage = Stage::Complete(Some(OpError::Mover(Status::CANCELLED, 0))),
+            Stage::Idle => self.stage = Stage::Complete(Some(OpError::Cancelled)),
             Stage::Running(key) => self.shared.cancel(key),
             Stage::Complete(_) | Stage::Spent => {}
         }
@@ -260,7 +260,17 @@ impl<V: Verb> Operation<V> {
             // until the operation is complete.
             unsafe { begin(shared, sqes, patience) }
         });
-        self.stage = begun.unwrap_or_else(|error| Stage::Complete(Some(error)));
+        match begun {
+            Ok(Start::Begun(begun)) => {
+                // First the stage: from here on a mover may have the buffers, whatever the call comes to.
+                self.stage = Stage::Running(begun.key);
+                if begun.is_called {
+                    self.shared.answer_call();
+                }
+            }
+            Ok(Start::Done(outcome)) => self.stage = Stage::Complete(outcome),
+            Err(error) => self.stage = Stage::Complete(Some(error)),
+        }
     }
 
     /// Gets it to its end, if that can be now.
@@ -347,35 +357,50 @@ impl<V: Verb> Drop for Operation<V> {
     }
 }
 
-/// Begins the entries of an operation: one that goes inline is done at once.
+/// How an operation began.
+enum Start {
+    Begun(Begun),
+    /// It went inline, and this is what it came to.
+    Done(Option<OpError>),
+}
+
+/// Begins the entries of an operation: what goes inline is done at once, unless it is linked.
 ///
 /// # Safety
 ///
 /// The push's contract holds for each until the operation is complete.
 #[inline]
-unsafe fn begin(shared: &Parts, sqes: &mut [Sqe], patience: Patience) -> Result<Stage, OpError> {
-    let refused = |error| OpError::refused(&error);
-    match &*sqes {
-        [] => return Ok(Stage::Complete(None)),
-        [one] => {
-            if shared.route.choose(one).map_err(refused)? == INLINE {
-                // SAFETY: the caller vouches for it.
-                let cqe = unsafe { shared.direct.execute(*one) }.map_err(refused)?;
-                return Ok(Stage::Complete(OpError::of(&cqe)));
-            }
+unsafe fn begin(shared: &Parts, sqes: &mut [Sqe], patience: Patience) -> Result<Start, OpError> {
+    if shared.direct.is_forked() {
+        return Err(OpError::Forked);
+    }
+    // What waits in line is refused one by one, so all that is wrong is said first.
+    let mut goes_inline = true;
+    for sqe in &*sqes {
+        let mover = shared.route.choose(sqe).map_err(|error| OpError::refused(&error))?;
+        goes_inline &= mover == INLINE && !sqe.is_linked();
+    }
+    if goes_inline {
+        let mut outcome = None;
+        for sqe in sqes {
+            // SAFETY: the caller vouches for it.
+            let cqe = unsafe { shared.direct.execute(*sqe) };
+            let failure = match cqe {
+                Ok(cqe) => OpError::of(cqe.status(), cqe.value()),
+                Err(error) => Some(OpError::refused(&error)),
+            };
+            outcome = outcome.or(failure);
         }
-        many => {
-            // What waits in line is refused one by one, so all that is wrong is said first.
-            many.iter().try_for_each(|sqe| shared.route.choose(sqe).map(drop).map_err(refused))?;
-            let longest = many.split_inclusive(|sqe| !sqe.is_linked()).map(<[Sqe]>::len).max();
-            if let Some(longest @ 1..) = longest.filter(|longest| *longest > shared.plan.entries) {
-                return Err(OpError::TooLong(longest));
-            }
+        return Ok(Start::Done(outcome));
+    }
+    if let [_, _, ..] = sqes {
+        let longest = sqes.split_inclusive(|sqe| !sqe.is_linked()).map(<[Sqe]>::len).max().unwrap_or(0);
+        if longest > shared.plan.entries {
+            return Err(OpError::TooLong(longest));
         }
     }
     // SAFETY: as above.
-    let key = unsafe { shared.begin(sqes, patience) }?;
-    Ok(Stage::Running(key))
+    unsafe { shared.entrance.begin(&shared.places, sqes, patience) }.map(Start::Begun)
 }
 
 /// Buffers whose bytes a mover may have, until this is dropped.

@@ -121,9 +121,10 @@ impl Places {
     pub(super) fn count_down(&self, key: Key, count: u64) -> bool {
         let (slots, cell) = self.place(key);
         let is_last = slots.count_down(key, count);
+        let mut old = None;
         if is_last {
             // SAFETY: inside the closure.
-            let _ = slots.finish(key, || drop(unsafe { cell.replace(None) }));
+            let _ = slots.finish(key, || old = unsafe { cell.replace(None) });
         }
         is_last
     }
@@ -140,7 +141,7 @@ impl Places {
     pub(super) fn close(&self, key: Key) {
         let (slots, cell) = self.place(key);
         // SAFETY: the place is complete and the caller's: a waker that was left too late is still there.
-        drop(unsafe { cell.replace(None) });
+        let _late = unsafe { cell.replace(None) };
         slots.close(key);
     }
 }

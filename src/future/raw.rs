@@ -2,8 +2,6 @@
 //! layer above.
 #![expect(unsafe_code, reason = "hands on the contract of a push")]
 
-use core::future::poll_fn;
-use std::process::abort;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::thread;
@@ -13,6 +11,7 @@ use memring_ring::slot::Key;
 use super::failed::{BlockError, OpError};
 use super::ring::Ring;
 use super::shared::Shared;
+use crate::os::abort;
 use crate::sqe::Sqe;
 
 /// A ring of which raw operations are all that there is: nobody stands in line.
@@ -74,26 +73,17 @@ impl RawRing {
     pub(crate) fn end(&self) {
         let parts = &**self.0;
         match parts.may_block() {
-            Ok(()) => parts.wait_for(poll_fn(|context| match parts.poll_shutdown(context.waker()) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            })),
+            Ok(()) => parts.wait_for_end(),
             Err(BlockError::Forked) => {}
             Err(BlockError::WouldDeadlock) => {
                 while !parts.poll_shutdown(Waker::noop()) {
                     if parts.direct.is_closed() {
-                        abort_over_memory_in_use(parts.direct.in_flight());
+                        let operations = parts.direct.in_flight();
+                        abort(format_args!("dropped on a driver thread over {operations} operations under way"));
                     }
                     thread::yield_now();
                 }
             }
         }
     }
-}
-
-/// A driver thread has operations in its hands, so it cannot wait for them; returning would let their memory be freed.
-#[cold]
-fn abort_over_memory_in_use(operations: u64) -> ! {
-    eprintln!("memring: dropped on a driver thread with {operations} operations under way, which it cannot wait for");
-    abort()
 }

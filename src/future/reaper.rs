@@ -5,19 +5,23 @@
 //!   serve:   look ; release the role ; wake ; again, if somebody has called or more was there than it can carry
 //! ```
 //!
-//! With driver threads, a driver that has published completions calls the hook of the armed queue, and reaps. Without
-//! them whoever polls an operation, or blocks, takes a turn, which drives what the queue leaves to its reaper. Wakers
-//! are foreign code: they may poll, submit, drop the last ring, or panic, so they are woken when the role is free.
+//! With driver threads, a driver that has published completions calls the hook of the armed queue, and reaps. It drives
+//! nothing meanwhile: what the queue leaves to its reaper is done by whoever polls an operation, blocks, or asks for it
+//! ([`Ring::drive`](super::Ring::drive)), a budget at a time. Wakers are foreign code: they may poll, submit, drop the
+//! last ring, or panic, so they are woken when the role is free.
 //!
-//! Three things keep a completion from being left behind: a call is never lost (P12), the queue is armed before the
-//! role is free, and who finds no armed queue calls the role.
+//! Three things keep a completion from being left behind: a call is never lost (P12), the queue is armed for
+//! completions before the role is free, whatever work is left, and who has taken an announcement calls. Work that is
+//! left is known to those who wait for it: a poll comes again, a thread that blocks goes on or is an heir, and a
+//! reactor is told.
 
-use core::future::poll_fn;
+use core::mem::ManuallyDrop;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Instant;
 
 use memring_ring::slot::{Completed, Key};
 use memring_ring::{Counter, Role};
@@ -27,6 +31,7 @@ use super::failed::{BlockError, OpError};
 use super::parker::Parker;
 use super::shared::Parts;
 use crate::cqe::Status;
+use crate::os::abort;
 use crate::queue::{Arm, CompletionQueue, is_driver_thread};
 
 /// So many wakers are carried out of one look: whoever has the role is not to keep it for long.
@@ -44,10 +49,12 @@ pub(super) struct Reaper {
     heirs: Mutex<Vec<Arc<Parker>>>,
     /// Those who want the ring closed, and wait for its end.
     closers: Mutex<Closers>,
-    /// Scopes that wait: they must hear of it if a mover breaks down over their memory.
-    scopes: Mutex<Vec<Waker>>,
+    /// Threads that must not go on before operations have ended: they hear of it if a mover breaks down.
+    guards: Mutex<Vec<Waker>>,
     /// Operations completed so far.
     pub(super) completed: Counter,
+    /// Places whose owner had walked away that were found complete, and what was left in them is not freed yet.
+    unfreed: Mutex<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -111,13 +118,14 @@ impl Ends {
 
     /// Wakes, and frees what was left behind. The role is not the caller's any more.
     fn settle(&mut self, parts: &Parts) {
+        for waker in self.wakers.take() {
+            contain(|| waker.wake());
+        }
         for key in self.abandoned.take() {
             parts.places.close(key);
             let orphan = parts.entrance.give_back(key);
             contain(|| drop(orphan));
-        }
-        for waker in self.wakers.take() {
-            contain(|| waker.wake());
+            *lock(&parts.reaper.unfreed) -= 1;
         }
     }
 }
@@ -135,13 +143,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A mover broke down while it may still touch memory that a scope has borrowed.
-#[cold]
-fn abort_over_borrowed_memory() -> ! {
-    eprintln!("memring: a mover panicked over operations of a scope and may still touch their memory; aborting");
-    std::process::abort()
-}
-
 thread_local! {
     /// This thread has a ring's role, and may be in a mover's code.
     static REAPS: Cell<bool> = const { Cell::new(false) };
@@ -153,18 +154,52 @@ pub(super) fn is_reaping() -> bool {
 }
 
 /// What an outcome says of the first failure; 0: there was none.
-pub(super) const fn outcome_of(status: Status, value: u32) -> u64 {
+const fn outcome_of(status: Status, value: u32) -> u64 {
     ((status.to_u16() as u64) << 32) | value as u64
 }
 
 /// What a place's outcome says.
 #[expect(clippy::cast_possible_truncation, reason = "parts of a word")]
 pub(super) const fn failure_of(outcome: u64) -> Option<OpError> {
-    match Status::from_u16((outcome >> 32) as u16) {
-        Status::SUCCESS => None,
-        Status::SHUT_DOWN => Some(OpError::ShutDown),
-        Status::UNSUPPORTED => Some(OpError::Unsupported),
-        status => Some(OpError::Mover(status, outcome as u32)),
+    OpError::of(Status::from_u16((outcome >> 32) as u16), outcome as u32)
+}
+
+/// The role, until it is given up: also if this thread unwinds.
+struct Held<'a>(&'a Reaper);
+
+impl Held<'_> {
+    /// Gives the role up. True: somebody has called, and it is for the caller to see that he is heard.
+    fn release(self) -> bool {
+        let mut is_called = false;
+        while !self.0.role.release() {
+            is_called = true;
+        }
+        // It is free: the drop is for who unwinds.
+        let _ = ManuallyDrop::new(self);
+        is_called
+    }
+
+    /// The queue. No foreign code is called with it, but that of movers.
+    fn queue<R>(&self, f: impl FnOnce(&mut CompletionQueue) -> R) -> R {
+        struct Restore(bool);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                REAPS.set(self.0);
+            }
+        }
+        let mut cq = match self.0.cq.try_lock() {
+            Ok(cq) => cq,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => unreachable!("only who has the role locks the queue"),
+        };
+        let _restore = Restore(REAPS.replace(true));
+        f(&mut cq)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        while !self.0.role.release() {}
     }
 }
 
@@ -176,9 +211,20 @@ impl Reaper {
             cancels: Mutex::new(Vec::with_capacity(plan.entries.min(64))),
             heirs: Mutex::new(Vec::with_capacity(16)),
             closers: Mutex::default(),
-            scopes: Mutex::new(Vec::with_capacity(16)),
+            guards: Mutex::new(Vec::with_capacity(16)),
             completed: Counter::new(),
+            unfreed: Mutex::new(0),
         }
+    }
+
+    /// Takes the role, or has its holder look again.
+    fn call(&self) -> Option<Held<'_>> {
+        self.role.call().then(|| Held(self))
+    }
+
+    /// Takes the role, if it is free.
+    fn try_take(&self) -> Option<Held<'_>> {
+        self.role.try_take().then(|| Held(self))
     }
 
     /// Has the queue closed at the next look, and `waker` woken when nothing is in flight any more.
@@ -190,27 +236,7 @@ impl Reaper {
         }
     }
 
-    /// Lets somebody who blocks go on with what a turn has left to do.
-    pub(super) fn leave_to_heir(&self, arm: Arm) {
-        if arm != Arm::Armed {
-            self.call_heir();
-        }
-    }
-
-    /// Runs `f` on the queue, if the role is free; it must not call foreign code.
-    fn with_queue<R>(&self, f: impl FnOnce(&mut CompletionQueue) -> R) -> R {
-        let mut cq = match self.cq.try_lock() {
-            Ok(cq) => cq,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => unreachable!("only who has the role locks the queue"),
-        };
-        let before = REAPS.replace(true);
-        let result = f(&mut cq);
-        REAPS.set(before);
-        result
-    }
-
-    /// Takes an heir's name out.
+    /// Lets somebody who blocks have the role.
     fn call_heir(&self) {
         let heir = lock(&self.heirs).pop();
         if let Some(heir) = heir {
@@ -219,97 +245,104 @@ impl Reaper {
     }
 }
 
+/// Turns at the role. Each says what it has left to whoever drives: nothing (armed), work, or something to look after.
 impl Parts {
-    /// Reaps, or has whoever is reaping look again. None: somebody else is at it.
-    pub(super) fn reap(&self) -> Option<Arm> {
-        self.reap_within(self.plan.poll_budget)
-    }
-
-    /// As [`reap`](Parts::reap), and drives at most `budget` bytes of what the queue leaves to its reaper.
-    pub(super) fn reap_within(&self, budget: usize) -> Option<Arm> {
-        if !self.reaper.role.call() {
-            return None;
+    /// Reaps, or has whoever is reaping look again; drives nothing.
+    pub(super) fn reap(&self) {
+        if let Some(held) = self.reaper.call() {
+            let left = self.serve(held, None);
+            self.leave(left);
         }
-        let arm = self.serve(budget);
-        self.reaper.leave_to_heir(arm);
-        Some(arm)
     }
 
-    /// As [`reap`](Parts::reap), for a thread that does nothing else: it helps, and its answer is when to come again.
+    /// Reaps, and drives at most `budget` bytes, or has whoever is reaping look again.
+    pub(super) fn drive(&self, budget: usize) {
+        if let Some(held) = self.reaper.call() {
+            let left = self.serve(held, Some(budget));
+            self.leave(left);
+        }
+    }
+
+    /// Reaps, and drives a budget. None: somebody else is at it.
+    pub(super) fn try_drive(&self) -> Option<Arm> {
+        let left = self.serve(self.reaper.try_take()?, Some(self.plan.poll_budget));
+        self.leave(left);
+        Some(left)
+    }
+
+    /// Reaps, and helps if there is nobody else to drive: for a thread that does nothing else.
     pub(super) fn reap_as_thread(&self) -> Arm {
-        match self.reaper.role.call() {
-            true if self.plan.is_caller_driven => self.help_and_serve(),
-            true => self.serve(self.plan.poll_budget),
-            false => Arm::Armed,
+        match self.reaper.call() {
+            Some(held) if self.plan.is_caller_driven => self.help(held),
+            Some(held) => self.serve(held, None),
+            None => Arm::Armed,
         }
     }
 
     /// What a reactor must know before it sleeps. Who reaps at the same time will tell it by its bell.
     pub(super) fn arm_queue(&self) -> Arm {
-        if !self.reaper.role.call() {
-            return Arm::Armed;
+        let Some(held) = self.reaper.call() else { return Arm::Armed };
+        let (is_armed, left) = held.queue(|cq| (cq.arm_for_completions(), left_in(cq)));
+        if held.release() || !is_armed {
+            // Completions are not left behind: they may be somebody else's.
+            self.reap();
         }
-        let (arm, is_more) = self.reaper.with_queue(|cq| (cq.arm(), cq.ready() > 0));
-        // Completions are not left behind: they may be somebody else's.
-        if self.release() || is_more { self.reap_within(1).unwrap_or(Arm::Armed) } else { arm }
+        left
     }
 
-    /// Gives the role up. True: somebody has called, and it is for the caller to see that he is heard.
-    fn release(&self) -> bool {
-        let mut is_called = false;
-        while !self.reaper.role.release() {
-            is_called = true;
-        }
-        is_called
-    }
-
-    /// Does the reaper's work, with the role, and gives it up. Says what the last look left.
-    fn serve(&self, budget: usize) -> Arm {
+    /// Does the reaper's work, with the role, and gives it up. Drives in the first look only: others may call without
+    /// end.
+    fn serve<'a>(&'a self, mut held: Held<'a>, mut budget: Option<usize>) -> Arm {
         loop {
             let mut ends = Ends::default();
-            let (arm, more) = self.look(&mut ends, budget);
-            let again = self.release() || more;
-            self.tell_reactor(arm);
+            let (left, is_more) = self.look(&held, &mut ends, budget.take());
+            let again = held.release() || is_more;
+            self.tell_reactor(left);
             ends.settle(self);
-            if !again || !self.reaper.role.call() {
-                return arm;
+            if !again {
+                return left;
+            }
+            match self.reaper.call() {
+                Some(again) => held = again,
+                None => return left,
             }
         }
     }
 
-    /// As [`serve`](Parts::serve), after helping a little. While there is something to help with, something is left.
-    fn help_and_serve(&self) -> Arm {
+    /// Helps a little, and serves. While there is something to help with, something is left.
+    fn help(&self, held: Held<'_>) -> Arm {
         // In a forked child it is an error, and the look finds nothing.
-        let gets_on = self.reaper.with_queue(|cq| cq.wait(1, Some(self.plan.spin)).is_ok_and(|ready| ready > 0));
-        let arm = self.serve(self.plan.poll_budget);
-        if gets_on { Arm::NotEmpty } else { arm }
+        let gets_on = held.queue(|cq| cq.wait(1, Some(self.plan.spin)).is_ok_and(|ready| ready > 0));
+        let left = self.serve(held, None);
+        if gets_on { Arm::NotEmpty } else { left }
     }
 
-    /// One look, with the role. What it leaves, and whether that is more than it could carry.
-    fn look(&self, ends: &mut Ends, budget: usize) -> (Arm, bool) {
-        self.reaper.with_queue(|cq| {
-            if self.plan.is_caller_driven {
-                cq.set_poll_budget(budget);
-            }
+    /// One look, with the role. What it leaves to who drives, and whether there is more than it could carry.
+    fn look(&self, held: &Held<'_>, ends: &mut Ends, budget: Option<usize>) -> (Arm, bool) {
+        held.queue(|cq| {
             self.cancel_asked(cq, ends);
-            self.drain(cq, ends);
-            self.entrance.feed(|key, error| self.complete(key, 1, outcome_of(error.status(), 0), ends));
+            self.drain(cq, ends, budget);
+            self.feed(ends);
             self.close_if_asked(cq, ends);
-            if cq.abandoned() > 0 {
-                lock(&self.reaper.scopes).iter().for_each(|scope| ends.wakers.add(scope.clone()));
-            }
-            let arm = cq.arm();
-            (arm, arm == Arm::NotEmpty && cq.ready() > 0)
+            self.warn_guards(cq, ends);
+            let is_more = !cq.arm_for_completions() || !lock(&self.reaper.cancels).is_empty();
+            (left_in(cq), is_more)
         })
     }
 
     #[inline]
-    fn drain(&self, cq: &mut CompletionQueue, ends: &mut Ends) {
+    fn drain(&self, cq: &mut CompletionQueue, ends: &mut Ends, budget: Option<usize>) {
+        let completions = match budget {
+            Some(budget) => {
+                cq.set_poll_budget(budget);
+                cq.drain()
+            }
+            None => cq.completions(),
+        };
         // Neighbours of one place are counted down together.
-        let (mut of, mut count, mut all) = (0, 0, 0);
-        for cqe in cq.drain() {
+        let (mut of, mut count) = (0, 0);
+        for cqe in completions {
             let operations = u64::from(cqe.count());
-            all += operations;
             if cqe.status().is_success() && cqe.user_data() == of {
                 count += operations;
                 continue;
@@ -329,23 +362,30 @@ impl Parts {
         if count > 0 {
             self.complete(Key::from_word(of), count, 0, ends);
         }
-        if all > 0 {
-            self.reaper.completed.add(all);
-        }
     }
 
     /// Notes the end of operations of one place: of a batch, the first failure is kept.
     #[inline]
     fn complete(&self, key: Key, count: u64, failure: u64, ends: &mut Ends) {
         let note = |before| if before == 0 { failure } else { before };
-        ends.add(key, self.places.complete(key, count, note));
+        self.reaper.completed.add(count);
+        let completed = self.places.complete(key, count, note);
+        if completed.0 == Completed::Abandoned {
+            *lock(&self.reaper.unfreed) += 1;
+        }
+        ends.add(key, completed);
+    }
+
+    fn feed(&self, ends: &mut Ends) {
+        self.entrance.feed(|key, count, error| self.complete(key, count, outcome_of(error.status(), 0), ends));
     }
 
     /// Cancels what was asked to be, as far as it has not begun.
     fn cancel_asked(&self, cq: &mut CompletionQueue, ends: &mut Ends) {
         while !ends.is_full() {
             let Some(key) = lock(&self.reaper.cancels).pop() else { return };
-            let withdrawn = self.entrance.withdraw(key);
+            // What it calls for this look finds.
+            let (withdrawn, _) = self.entrance.withdraw(key);
             if withdrawn > 0 {
                 self.complete(key, withdrawn, outcome_of(Status::CANCELLED, 0), ends);
             }
@@ -355,19 +395,22 @@ impl Parts {
 
     /// Closes the queue if that is wanted, and wakes who waits for its end.
     fn close_if_asked(&self, cq: &mut CompletionQueue, ends: &mut Ends) {
-        let mut closers = lock(&self.reaper.closers);
-        if !closers.are_there {
+        if !lock(&self.reaper.closers).are_there {
             return;
         }
         if !self.direct.is_closed() {
-            // In a forked child it is an error, and nothing ends.
-            let _ = cq.shutdown(Some(Duration::ZERO));
-            drop(closers);
-            self.entrance.feed(|key, error| self.complete(key, 1, outcome_of(error.status(), 0), ends));
-            closers = lock(&self.reaper.closers);
+            cq.close();
+            self.feed(ends);
         }
         if self.is_over() {
-            closers.wakers.drain(..).for_each(|waker| ends.wakers.add(waker));
+            lock(&self.reaper.closers).wakers.drain(..).for_each(|waker| ends.wakers.add(waker));
+        }
+    }
+
+    /// Wakes those who must know that nothing will change any more, since a mover broke down.
+    fn warn_guards(&self, cq: &CompletionQueue, ends: &mut Ends) {
+        if cq.abandoned() > 0 && is_stuck(cq) {
+            lock(&self.reaper.guards).iter().for_each(|guard| ends.wakers.add(guard.clone()));
         }
     }
 
@@ -380,6 +423,40 @@ impl Parts {
         self.reap();
     }
 
+    /// Leaves what there is to do to those who wait for it and do not look by themselves.
+    fn leave(&self, left: Arm) {
+        if left != Arm::Armed {
+            self.reaper.call_heir();
+            if let Some(thread) = &self.thread {
+                thread.unpark();
+            }
+        }
+    }
+
+    /// There is something to drive that nobody has seen: tells all that may wait for it.
+    pub(super) fn announce_work(&self) {
+        self.reap();
+        self.tell_reactor(Arm::NotEmpty);
+        self.leave(Arm::NotEmpty);
+    }
+}
+
+/// What a queue leaves to who drives.
+fn left_in(cq: &CompletionQueue) -> Arm {
+    match cq.has_work() {
+        true => Arm::NotEmpty,
+        false if cq.must_poll() => Arm::MustPoll,
+        false => Arm::Armed,
+    }
+}
+
+/// Whether operations are in flight, and none of them will ever end.
+fn is_stuck(cq: &CompletionQueue) -> bool {
+    cq.outstanding() == 0 && cq.in_flight() > 0
+}
+
+/// Threads that block.
+impl Parts {
     /// Whether this thread may block for what drivers do.
     pub(super) fn may_block(&self) -> Result<(), BlockError> {
         if self.direct.is_forked() {
@@ -392,7 +469,7 @@ impl Parts {
     pub(super) fn block(&self, parker: &Arc<Parker>, seen: u64) {
         while parker.wakes() == seen {
             match self.take_turn(parker) {
-                Some(arm) => parker.rest(seen, arm),
+                Some(left) => parker.rest(seen, left),
                 None => {
                     parker.sleep(seen, None);
                     self.strike(parker);
@@ -405,74 +482,110 @@ impl Parts {
 
     /// Reaps and helps. None: somebody else has the role, and this thread is among his heirs.
     fn take_turn(&self, parker: &Arc<Parker>) -> Option<Arm> {
-        if !self.take_soon() {
-            // First among the heirs, then the call: the holder looks for heirs after he has given the role up, and a
-            // call that he does not hear finds it free.
-            lock(&self.reaper.heirs).push(Arc::clone(parker));
-            if !self.reaper.role.call() {
-                return None;
+        let held = match self.take_soon() {
+            Some(held) => held,
+            None => {
+                // First among the heirs, then the call: the holder looks for heirs after he has given the role up, and
+                // a call that he does not hear finds it free.
+                lock(&self.reaper.heirs).push(Arc::clone(parker));
+                let held = self.reaper.call()?;
+                self.strike(parker);
+                held
             }
-            self.strike(parker);
-        }
-        Some(self.help_and_serve())
+        };
+        Some(self.help(held))
     }
 
-    /// Waits on behalf of a scope, which must return only when its operations have ended: if they never will, since
-    /// their mover broke down and may touch their memory for ever, the process ends.
-    pub(super) fn wait_for_scope(&self, key: Key) -> Option<OpError> {
-        let mut own = None;
-        let failure = self.wait_for(poll_fn(|context| {
-            own.get_or_insert_with(|| {
-                lock(&self.reaper.scopes).push(context.waker().clone());
-            });
-            let end = self.poll(key, context.waker());
+    /// Takes the role, if it is free soon: a driver that reaps what it has completed has it for a moment.
+    fn take_soon(&self) -> Option<Held<'_>> {
+        let begin = Instant::now();
+        loop {
+            let held = self.reaper.try_take();
+            if held.is_some() || begin.elapsed() >= self.plan.spin {
+                return held;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Takes this thread out of the list of heirs.
+    fn strike(&self, parker: &Arc<Parker>) {
+        lock(&self.reaper.heirs).retain(|heir| !Arc::ptr_eq(heir, parker));
+    }
+
+    /// Waits for a future on behalf of somebody whose memory movers may touch until it is ready: if it never will be,
+    /// since a mover broke down, the process ends. `is_ready` says so of the last moment.
+    pub(super) fn wait_as_guard<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        is_ready: impl Fn() -> bool,
+    ) -> T {
+        let (parker, waker) = Parker::of_this_thread();
+        lock(&self.reaper.guards).push(waker.clone());
+        let output = self.wait_with(&parker, &waker, |context| {
+            let end = poll(context);
             if end.is_pending() && self.direct.abandoned() > 0 {
                 match self.is_stuck() {
-                    // The last look may have completed it.
-                    Some(true) if self.places.outcome(key).is_none() => abort_over_borrowed_memory(),
+                    Some(true) if !is_ready() => {
+                        let operations = self.direct.in_flight();
+                        abort(format_args!(
+                            "a mover panicked with {operations} operations under way that may still touch memory"
+                        ));
+                    }
                     Some(false) => {}
                     Some(true) | None => context.waker().wake_by_ref(),
                 }
             }
             end
-        }));
-        let mut scopes = lock(&self.reaper.scopes);
-        let (_, own) = Parker::of_this_thread();
-        if let Some(at) = scopes.iter().position(|scope| scope.will_wake(&own)) {
-            scopes.swap_remove(at);
+        });
+        let mut guards = lock(&self.reaper.guards);
+        if let Some(at) = guards.iter().position(|guard| guard.will_wake(&waker)) {
+            guards.swap_remove(at);
         }
-        failure
+        output
     }
 
-    /// Whether all that is in flight was abandoned by a broken mover. None: somebody else has the role.
+    /// Whether nothing will change any more, though operations are in flight. None: somebody else has the role.
     fn is_stuck(&self) -> Option<bool> {
-        if !self.reaper.role.call() {
-            return None;
-        }
-        let nothing_else = self.reaper.with_queue(|cq| cq.ready() == 0 && cq.in_flight() == cq.abandoned())
-            && !self.entrance.is_waited_for();
-        if self.release() {
+        let held = self.reaper.call()?;
+        let is_stuck = held.queue(|cq| is_stuck(cq));
+        if held.release() {
             self.reap();
             return None;
         }
-        Some(nothing_else)
+        Some(is_stuck)
     }
 
-    /// Takes the role, if it is free soon: a driver that reaps what it has completed has it for a moment.
-    fn take_soon(&self) -> bool {
-        let begin = Instant::now();
-        while !self.reaper.role.try_take() {
-            if begin.elapsed() >= self.plan.spin {
-                return false;
+    /// Closes the ring, and waits until nothing is in flight.
+    pub(super) fn wait_for_end(&self) {
+        self.wait_as_guard(
+            |context| if self.poll_shutdown(context.waker()) { Poll::Ready(()) } else { Poll::Pending },
+            || self.is_over(),
+        );
+    }
+
+    /// Closes the ring, waits until nothing is in flight, and reaps all of it: for the last handle. The role is never
+    /// free again.
+    pub(super) fn end(&self) {
+        self.wait_for_end();
+        let held = loop {
+            match self.reaper.try_take() {
+                Some(held) => break held,
+                None => thread::yield_now(),
             }
-            std::hint::spin_loop();
+        };
+        loop {
+            let mut ends = Ends::default();
+            let (_, is_more) = self.look(&held, &mut ends, None);
+            ends.settle(self);
+            if !is_more {
+                break;
+            }
         }
-        true
-    }
-
-    /// Takes this thread out of the list of heirs.
-    fn strike(&self, parker: &Arc<Parker>) {
-        let mut heirs = lock(&self.reaper.heirs);
-        heirs.retain(|heir| !Arc::ptr_eq(heir, parker));
+        let _ = ManuallyDrop::new(held);
+        // Others have let go of the role, and may still be freeing what they have found.
+        while *lock(&self.reaper.unfreed) > 0 {
+            thread::yield_now();
+        }
     }
 }

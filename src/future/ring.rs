@@ -317,9 +317,10 @@ impl Ring {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drive(&self, budget: usize) -> usize {
-        if !self.shared.direct.is_forked() {
-            self.shared.reap_within(budget);
+        if self.shared.direct.is_forked() {
+            return 0;
         }
+        self.shared.drive(budget);
         self.shared.news()
     }
 

@@ -1,7 +1,8 @@
 //! Scopes: operations on borrowed memory, which all end before the scope does.
 //!
-//! A scope submits by itself, with a submission queue that the ring lends it, so that a thousand copies cost no more
-//! than a thousand entries pushed by hand. It works in *pieces* of half the queue, with a place for each:
+//! A scope submits by itself, with a submission queue that the ring lends it, 32 entries together, so that a thousand
+//! copies cost no more than a thousand entries pushed by hand. It works in *pieces* of half the queue, with a place for
+//! each:
 //!
 //! ```text
 //!   piece 1 ──pushed──▶ in flight ─────────▶ complete
@@ -16,6 +17,7 @@
 use core::cell::RefCell;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::PoisonError;
@@ -26,6 +28,7 @@ use super::failed::{BlockError, OpError};
 use super::shared::Parts;
 use super::verb::moved;
 use crate::error::PushError;
+use crate::os::abort;
 use crate::queue::SubmissionQueue;
 use crate::sqe::{MoverId, OpFlags, ROUTED, Sqe};
 
@@ -95,6 +98,8 @@ struct Inside {
     sq: Option<SubmissionQueue>,
     waiting: [Sqe; TOGETHER],
     count: usize,
+    /// Bytes that its operations touch, so far.
+    touched: u64,
     /// The place of the piece that is being pushed, and how many operations it has so far.
     piece: Option<(Key, u64)>,
     /// The place of the piece before it.
@@ -110,11 +115,22 @@ pub(super) fn run<'env, R>(
     parts.may_block().map_err(ScopeError::Block)?;
     let scope = Scope::new(parts);
     let result = catch_unwind(AssertUnwindSafe(|| body(&scope)));
+    let returns = MustReturn;
     let error = scope.end();
+    let _ = ManuallyDrop::new(returns);
     match (result, error) {
         (Err(payload), _) => resume_unwind(payload),
         (Ok(_), Some(error)) => Err(ScopeError::Operation(error)),
         (Ok(result), None) => Ok(result),
+    }
+}
+
+/// While it lives nothing may unwind: movers have memory that the caller would get back.
+struct MustReturn;
+
+impl Drop for MustReturn {
+    fn drop(&mut self) {
+        abort(format_args!("a panic while a scope waited for its operations"));
     }
 }
 
@@ -123,7 +139,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let spare = parts.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let sq = Some(spare.unwrap_or_else(|| parts.direct.clone()));
         let waiting = [Sqe::nop(); TOGETHER];
-        let inside = Inside { sq, waiting, count: 0, piece: None, last: None, error: None };
+        let inside = Inside { sq, waiting, count: 0, touched: 0, piece: None, last: None, error: None };
         Self { parts, inside: RefCell::new(inside), scope: PhantomData, env: PhantomData }
     }
 
@@ -133,6 +149,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         inside.push_waiting(self.parts);
         inside.end_piece(self.parts);
         inside.wait_for_last(self.parts);
+        if self.parts.direct.is_forked() {
+            return inside.error;
+        }
         let sq = inside.sq.take();
         self.parts.spares.lock().unwrap_or_else(PoisonError::into_inner).extend(sq);
         inside.error
@@ -253,13 +272,13 @@ impl<'scope> Scoped<'scope, '_> {
         if dst.len() != src.len() {
             return self.fail(OpError::Lengths { dst: dst.len(), src: src.len() });
         }
-        self.add(Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), src.len()));
+        self.add(Sqe::memcpy(dst.as_mut_ptr(), src.as_ptr(), src.len()), 2 * src.len());
     }
 
     /// As [`Scope::memmove`].
     pub fn memmove(self, buffer: &'scope mut [u8], from: Range<usize>, to: usize) {
         match moved(buffer, &from, to) {
-            Ok(sqe) => self.add(sqe),
+            Ok(sqe) => self.add(sqe, 0),
             Err(range) => self.fail(OpError::Range(range)),
         }
     }
@@ -267,12 +286,12 @@ impl<'scope> Scoped<'scope, '_> {
     /// As [`Scope::memset`].
     #[inline]
     pub fn memset(self, dst: &'scope mut [u8], value: u8) {
-        self.add(Sqe::memset(dst.as_mut_ptr(), value, dst.len()));
+        self.add(Sqe::memset(dst.as_mut_ptr(), value, dst.len()), dst.len());
     }
 
     /// As [`Scope::flush`].
     pub fn flush(self, bytes: &'scope [u8]) {
-        self.add(Sqe::flush(bytes.as_ptr(), bytes.len()));
+        self.add(Sqe::flush(bytes.as_ptr(), bytes.len()), 0);
     }
 
     #[cold]
@@ -280,12 +299,16 @@ impl<'scope> Scoped<'scope, '_> {
         self.scope.inside.borrow_mut().error.get_or_insert(error);
     }
 
-    /// Adds an entry whose memory is borrowed until the scope's end.
+    /// Adds an entry whose memory, so many bytes, is borrowed until the scope's end.
     #[inline]
-    fn add(self, sqe: Sqe) {
+    fn add(self, sqe: Sqe, touches: usize) {
         let mut inside = self.scope.inside.borrow_mut();
+        inside.touched = inside.touched.saturating_add(touches as u64);
+        // What is borrowed once is not borrowed again, so this is what no cache holds.
+        let is_much = touches > 0 && inside.touched >= self.scope.parts.plan.streams_from;
+        let flags = if is_much { self.no_cache().flags } else { self.flags };
         let at = inside.count;
-        inside.waiting[at] = sqe.flags(self.flags).on(self.mover);
+        inside.waiting[at] = sqe.flags(flags).on(self.mover);
         inside.count = at + 1;
         if inside.count == TOGETHER {
             inside.push_waiting(self.scope.parts);
@@ -294,64 +317,84 @@ impl<'scope> Scoped<'scope, '_> {
 }
 
 impl Inside {
-    /// Pushes what was added.
+    /// Begins what was added.
     fn push_waiting(&mut self, parts: &Parts) {
         let count = std::mem::take(&mut self.count);
         if count == 0 {
             return;
         }
-        let (key, pushed) = self.piece.take().unwrap_or_else(|| (parts.entrance.open(&parts.places, BIAS), 0));
+        if parts.direct.is_forked() {
+            self.error.get_or_insert(OpError::Forked);
+            return;
+        }
+        let (key, pushed) = *self.piece.get_or_insert_with(|| (parts.entrance.open(&parts.places, BIAS), 0));
         self.waiting[..count].iter_mut().for_each(|sqe| *sqe = sqe.user_data(key.to_word()));
-        let refused = self.push(parts, count);
-        self.piece = Some((key, pushed + (count - refused) as u64));
+        // All of it may be a mover's from here on, whatever comes in between.
+        self.piece = Some((key, pushed + count as u64));
+        let (refused, is_called) = self.push(parts, count);
+        self.piece = Some((key, pushed + count as u64 - refused));
+        if is_called {
+            parts.answer_call();
+        }
         if pushed + count as u64 >= (parts.plan.entries as u64 / 2).max(TOGETHER as u64) {
             self.end_piece(parts);
         }
     }
 
-    /// Pushes the first of what was added; how many were refused.
-    fn push(&mut self, parts: &Parts, count: usize) -> usize {
-        let Some(sq) = &mut self.sq else { return count };
+    /// Begins the first of what was added; how many were refused, and whether the reaper is called for.
+    fn push(&mut self, parts: &Parts, count: usize) -> (u64, bool) {
+        let Some(sq) = &mut self.sq else { return (count as u64, false) };
         let sqes = &self.waiting[..count];
         if !parts.entrance.is_waited_for() {
             // SAFETY: the memory is borrowed until the scope has ended, and the scope ends when all has completed.
             match unsafe { sq.push_batch(sqes) } {
-                Ok(()) => return 0,
+                // Nobody waits while he holds credits, and this scope's body may.
+                Ok(()) => return (self.submit(), false),
                 Err(PushError::Full(_) | PushError::TooLong(_)) => {}
                 Err(_) => return self.push_singly(parts, count),
             }
         }
         // SAFETY: as above, or as there.
-        unsafe { stand_in_line(sq, parts, sqes) };
-        0
+        (0, unsafe { parts.entrance.wait_in_line(sqes) })
     }
 
-    /// Pushes what is not refused, and notes the first refusal.
+    /// Submits what is staged; how many were refused, since the ring was closed.
+    fn submit(&mut self) -> u64 {
+        let Some(sq) = &mut self.sq else { return 0 };
+        let staged = sq.staged();
+        let refused = staged - sq.submit();
+        if refused > 0 {
+            self.error.get_or_insert(OpError::ShutDown);
+        }
+        refused as u64
+    }
+
+    /// Begins what is not refused, and notes the first refusal.
     #[cold]
-    fn push_singly(&mut self, parts: &Parts, count: usize) -> usize {
-        let Some(sq) = &mut self.sq else { return count };
-        let mut refused = 0;
+    fn push_singly(&mut self, parts: &Parts, count: usize) -> (u64, bool) {
+        let Some(sq) = &mut self.sq else { return (count as u64, false) };
+        let (mut refused, mut is_called) = (0, false);
         for sqe in &self.waiting[..count] {
             // SAFETY: as in `push`.
             match unsafe { sq.push(*sqe) } {
                 Ok(()) => {}
                 // SAFETY: as above.
-                Err(PushError::Full(_)) => unsafe { stand_in_line(sq, parts, &[*sqe]) },
+                Err(PushError::Full(_)) => is_called |= unsafe { parts.entrance.wait_in_line(&[*sqe]) },
                 Err(error) => {
                     self.error.get_or_insert(OpError::refused(&error));
                     refused += 1;
                 }
             }
         }
-        refused
+        (refused + self.submit(), is_called)
     }
 
-    /// Submits a piece; and waits for the one before it, so that no more than two are under way.
+    /// Closes a piece; and waits for the one before it, so that no more than two are under way.
     fn end_piece(&mut self, parts: &Parts) {
-        if let Some(sq) = &mut self.sq {
-            sq.submit();
-        }
         let Some((key, pushed)) = self.piece.take() else { return };
+        if parts.direct.is_forked() {
+            return;
+        }
         parts.places.count_down(key, BIAS - pushed);
         self.wait_for_last(parts);
         self.last = Some(key);
@@ -359,26 +402,14 @@ impl Inside {
 
     /// Waits for the piece before this one.
     fn wait_for_last(&mut self, parts: &Parts) {
-        let Some(key) = self.last.take() else { return };
-        // Whether this thread may was asked at the beginning. In a forked child it is ready at once: no mover is there.
-        let failure = parts.wait_for_scope(key);
+        let Some(key) = self.last.take().filter(|_| !parts.direct.is_forked()) else { return };
+        // Whether this thread may was asked at the beginning.
+        let failure =
+            parts.wait_as_guard(|context| parts.poll(key, context.waker()), || parts.places.outcome(key).is_some());
         parts.finish(key);
         if let Some(error) = failure {
             self.error.get_or_insert(error);
         }
-    }
-}
-
-/// Has entries of a scope wait for their turn, and begins what it has credits for: nobody waits while he holds some.
-///
-/// # Safety
-///
-/// The push's contract holds for each entry until the scope has ended.
-unsafe fn stand_in_line(sq: &mut SubmissionQueue, parts: &Parts, sqes: &[Sqe]) {
-    sq.submit();
-    // SAFETY: the caller vouches for it, and the scope ends when all has completed.
-    if unsafe { parts.entrance.wait_in_line(sqes) } {
-        parts.answer_call();
     }
 }
 

@@ -1,5 +1,4 @@
 //! What the handles of a ring and its operations share.
-#![expect(unsafe_code, reason = "hands on the contract of a push")]
 
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
@@ -14,17 +13,18 @@ use memring_ring::slot::{Key, Registered};
 use memring_ring::{Doorbell, Wake};
 
 use super::builder::Plan;
-use super::entrance::{Begun, Entrance, Orphan, Patience, is_submitting};
+use super::entrance::{Entrance, Orphan, is_submitting};
 use super::failed::OpError;
 use super::parker::Parker;
 use super::places::Places;
 use super::reaper::{Reaper, failure_of, is_reaping};
 use crate::queue::{Arm, BuildError, QueuePair, Route, SubmissionQueue, is_driver_thread};
-use crate::sqe::Sqe;
 
-/// The shared part of a ring. The last handle or operation that goes drops it, and waits for what is in flight.
+/// What handles and operations share: the last of them that goes closes the ring, and waits for what is in flight.
+///
+/// The hook and the reaper's thread do not share it: they hold the parts for a moment, and then nothing waits for them.
 #[derive(Debug)]
-pub(super) struct Shared(Option<Parts>);
+pub(super) struct Shared(Arc<Parts>);
 
 /// In the order in which they are dropped: the queue goes first, and when it has gone nobody touches what is left
 /// behind in the entrance.
@@ -39,7 +39,7 @@ pub(super) struct Parts {
     pub(super) plan: Plan,
     reactor: Reactor,
     /// The thread that reaps, if the builder has asked for one.
-    thread: Option<Arc<Parker>>,
+    pub(super) thread: Option<Arc<Parker>>,
     /// For scopes, which submit by themselves: made once, and lent.
     pub(super) spares: Mutex<Vec<SubmissionQueue>>,
 }
@@ -48,7 +48,9 @@ pub(super) struct Parts {
 #[derive(Debug)]
 struct Reactor {
     bell: Doorbell,
-    /// How many completed operations it has heard of.
+    /// How many completed operations it has been told of by `drive`.
+    told: Mutex<u64>,
+    /// How many have kept it from sleeping.
     heard: Mutex<u64>,
     /// The queue's own, which the queue itself leaves alone since it has a hook.
     fd: File,
@@ -58,7 +60,7 @@ struct Reactor {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended;
 
-type Hook = Arc<OnceLock<Weak<Shared>>>;
+type Hook = Arc<OnceLock<Weak<Parts>>>;
 
 impl Shared {
     /// Builds the queue pair, with a hook that reaps.
@@ -68,39 +70,39 @@ impl Shared {
             let hook = Arc::clone(&hook);
             builder.on_ready(move || on_ready(&hook)).build()?
         };
-        let shared = Arc::new(Self(Some(Parts::new(pair, plan)?)));
+        let parts = Arc::new(Parts::new(pair, plan)?);
         // Nothing was submitted yet, so nothing has called it.
-        let _ = hook.set(Arc::downgrade(&shared));
-        if let Some(parker) = &shared.thread {
-            let (parker, shared) = (Arc::clone(parker), Arc::downgrade(&shared));
+        let _ = hook.set(Arc::downgrade(&parts));
+        if let Some(parker) = &parts.thread {
+            let (parker, parts) = (Arc::clone(parker), Arc::downgrade(&parts));
             let thread = thread::Builder::new().name("memring-reaper".to_owned());
-            thread.spawn(move || reap_for_life(&parker, &shared)).map_err(BuildError::Os)?;
+            thread.spawn(move || reap_for_life(&parker, &parts)).map_err(BuildError::Os)?;
         }
-        shared.reap();
-        Ok(shared)
+        parts.reap();
+        Ok(Arc::new(Self(parts)))
     }
 }
 
 /// The hook: whoever has published completions reaps them, or wakes the thread that does.
-fn on_ready(hook: &OnceLock<Weak<Shared>>) {
+fn on_ready(hook: &OnceLock<Weak<Parts>>) {
     if is_submitting() {
         return;
     }
-    let Some(shared) = hook.get().and_then(Weak::upgrade) else { return };
-    match &shared.thread {
+    let Some(parts) = hook.get().and_then(Weak::upgrade) else { return };
+    match &parts.thread {
         Some(thread) => thread.unpark(),
-        None => _ = shared.reap(),
+        None => parts.reap(),
     }
 }
 
 /// The life of a thread that reaps: until the ring is gone.
-fn reap_for_life(parker: &Arc<Parker>, shared: &Weak<Shared>) {
+fn reap_for_life(parker: &Arc<Parker>, parts: &Weak<Parts>) {
     loop {
         let seen = parker.wakes();
-        let Some(shared) = shared.upgrade() else { return };
-        let arm = shared.reap_as_thread();
-        drop(shared);
-        parker.rest(seen, arm);
+        let Some(parts) = parts.upgrade() else { return };
+        let left = parts.reap_as_thread();
+        drop(parts);
+        parker.rest(seen, left);
     }
 }
 
@@ -109,23 +111,34 @@ impl Deref for Shared {
 
     #[inline]
     fn deref(&self) -> &Parts {
-        self.0.as_ref().expect("taken by the drop alone")
+        &self.0
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let Some(parts) = self.0.take() else { return };
-        if let Some(thread) = &parts.thread {
-            thread.unpark();
+        if self.direct.is_forked() {
+            return;
         }
         if is_driver_thread() || is_reaping() {
-            // This thread has operations in its hands and would wait for itself. If there is no other to be had, what
-            // is left is leaked: its memory may be in use.
-            let parts = ManuallyDrop::new(parts);
-            let waits = move || drop(ManuallyDrop::into_inner(parts));
+            // This thread has operations in its hands and would wait for itself. If there is no other to be had, the
+            // parts are leaked: what they own may be in use.
+            let parts = ManuallyDrop::new(Arc::clone(&self.0));
+            let waits = move || end(ManuallyDrop::into_inner(parts));
             let _detached = thread::Builder::new().name("memring-end".to_owned()).spawn(waits);
+        } else {
+            end(Arc::clone(&self.0));
         }
+    }
+}
+
+/// Ends a ring whose last handle is gone, and the thread that reaps.
+fn end(parts: Arc<Parts>) {
+    parts.end();
+    let thread = parts.thread.clone();
+    drop(parts);
+    if let Some(thread) = thread {
+        thread.unpark();
     }
 }
 
@@ -134,7 +147,8 @@ impl Parts {
         let route = pair.route().clone();
         let (sq, cq) = pair.split();
         let fd = cq.as_fd().try_clone_to_owned().map_err(BuildError::Os)?;
-        let reactor = Reactor { bell: Doorbell::default(), heard: Mutex::new(0), fd: File::from(fd) };
+        let reactor =
+            Reactor { bell: Doorbell::default(), told: Mutex::new(0), heard: Mutex::new(0), fd: File::from(fd) };
         Ok(Self {
             reaper: Reaper::new(cq, plan),
             entrance: Entrance::new(sq.clone(), plan.entries),
@@ -148,32 +162,14 @@ impl Parts {
         })
     }
 
-    /// Begins all of the operations, in one place, or none. At least one.
-    ///
-    /// # Safety
-    ///
-    /// The push's contract holds for each entry until the place is complete.
-    #[inline]
-    pub(super) unsafe fn begin(&self, sqes: &mut [Sqe], patience: Patience) -> Result<Key, OpError> {
-        // SAFETY: the caller vouches for it.
-        let Begun { key, is_called } = unsafe { self.entrance.begin(&self.places, sqes, patience) }?;
-        if is_called {
-            self.answer_call();
-        }
-        Ok(key)
-    }
-
     /// What a hook would have done that has come while this thread submitted.
     #[cold]
     pub(super) fn answer_call(&self) {
-        if let Some(thread) = &self.thread {
-            thread.unpark();
-        } else if self.plan.is_caller_driven {
-            // Whoever polls the operation drives. A reactor that sleeps must hear that there is something to drive.
-            self.tell_reactor(Arm::NotEmpty);
-            self.reaper.leave_to_heir(Arm::NotEmpty);
-        } else {
-            self.reap();
+        match &self.thread {
+            Some(thread) => thread.unpark(),
+            // Whoever polls drives; others must hear that there is something to drive.
+            None if self.plan.is_caller_driven => self.announce_work(),
+            None => self.reap(),
         }
     }
 
@@ -188,8 +184,8 @@ impl Parts {
         }
         if self.plan.is_caller_driven && self.thread.is_none() {
             // Whoever has driven comes again, even if that has completed it: a task that awaits one after the other
-            // would else go on and on, and keep its executor from all others.
-            if self.reap() != Some(Arm::Armed) || self.places.outcome(key).is_some() {
+            // would else go on and on, and keep its executor from all others. So does who finds another at it.
+            if self.try_drive() != Some(Arm::Armed) || self.places.outcome(key).is_some() {
                 waker.wake_by_ref();
                 return Poll::Pending;
             }
@@ -208,10 +204,14 @@ impl Parts {
             return true;
         }
         self.reaper.close(waker);
-        let turn = self.reap();
-        let is_over = self.is_over();
-        if !is_over && self.plan.is_caller_driven && self.thread.is_none() && turn != Some(Arm::Armed) {
-            waker.wake_by_ref();
+        self.reap();
+        let mut is_over = self.is_over();
+        if !is_over && self.plan.is_caller_driven && self.thread.is_none() {
+            let left = self.try_drive();
+            is_over = self.is_over();
+            if !is_over && left != Some(Arm::Armed) {
+                waker.wake_by_ref();
+            }
         }
         is_over
     }
@@ -239,8 +239,11 @@ impl Parts {
             return Some(Ended);
         }
         // What waits in line has no claim to run any more.
-        let withdrawn = self.entrance.withdraw(key);
+        let (withdrawn, is_called) = self.entrance.withdraw(key);
         let is_last = withdrawn > 0 && self.places.count_down(key, withdrawn);
+        if is_called {
+            self.answer_call();
+        }
         if is_last || self.places.outcome(key).is_some() {
             self.finish(key);
             return Some(Ended);
@@ -262,24 +265,26 @@ impl Parts {
         }
     }
 
-    /// How many operations have completed since a reactor was last told.
+    /// How many operations have completed since this was last asked.
     pub(super) fn news(&self) -> usize {
-        let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.reactor.told.lock().unwrap_or_else(PoisonError::into_inner);
         let completed = self.reaper.completed.get();
-        usize::try_from(completed - std::mem::replace(&mut *heard, completed)).unwrap_or(usize::MAX)
+        usize::try_from(completed - std::mem::replace(&mut *told, completed)).unwrap_or(usize::MAX)
     }
 
     /// Announces that a reactor is about to sleep.
     pub(super) fn arm(&self) -> Arm {
         let bell = &self.reactor.bell;
-        let heard = *self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        bell.announce(Wake::Armed, heard + 1);
-        let arm = if self.reaper.completed.get() > heard { Arm::NotEmpty } else { self.arm_queue() };
+        let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        bell.announce(Wake::Armed, *heard + 1);
+        let left = self.arm_queue();
+        let completed = self.reaper.completed.get();
+        let arm = if completed > *heard { Arm::NotEmpty } else { left };
         // A failed retraction means that the announcement was taken: the wake is on its way, and it is this arm's.
         if arm == Arm::Armed || !bell.retract() {
             return Arm::Armed;
         }
-        self.news();
+        *heard = completed;
         arm
     }
 

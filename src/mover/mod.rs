@@ -302,9 +302,10 @@ pub enum Progress {
 ///
 /// # Safety
 ///
-/// Nothing of an operation's memory is touched after it was completed, nor before it was claimed, and only as the
-/// entry says. Every claimed entry is completed exactly once (a token that is dropped completes itself; one that is
-/// forgotten breaks this contract).
+/// Nothing of an operation's memory is touched after it was completed, nor before it was claimed, and only as the entry
+/// says. An entry is completed as [`SUCCESS`](crate::Status::SUCCESS) only if all of its effect was made, so that every
+/// byte of its destination is initialised. Every claimed entry is completed exactly once (a token that is dropped
+/// completes itself; one that is forgotten breaks this contract).
 ///
 /// # Examples
 ///

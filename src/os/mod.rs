@@ -1,14 +1,16 @@
 //! What memring asks of the operating system: to sleep on a word, to wake a reactor, to know of a fork, to
-//! go on after a fault.
+//! go on after a fault, to end.
 //!
 //! The ground under all layers, Linux only. Nothing here knows an entry or a mover.
 
+mod end;
 mod eventfd;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod fault;
 mod fork;
 mod futex;
 
+pub(crate) use end::abort;
 pub(crate) use eventfd::EventFd;
 pub(crate) use fork::Birth;
 pub(crate) use futex::Futex;

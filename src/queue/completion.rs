@@ -3,18 +3,17 @@
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use memring_ring::{Consumer, Wake};
-
 use super::core::Core;
-use super::drive::{Driver, WAITING_POLL};
+use super::drain::Drain;
+use super::drive::Driver;
+use super::reaper::Inner;
 use super::stats::Stats;
 use super::{Reaping, WaitError};
 use crate::cqe::Cqe;
-use crate::mover::{Budget, Progress};
-use crate::os::Futex;
+use crate::mover::Budget;
+use crate::os::abort;
 
 /// What [`CompletionQueue::arm`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +37,6 @@ pub enum Arm {
 pub struct CompletionQueue {
     /// Leaked in a forked child: it must touch nothing there.
     inner: ManuallyDrop<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    core: Arc<Core>,
-    consumer: Consumer,
-    /// Completions reaped whose credits were not given back yet.
-    owed: u64,
-    /// So many are given back together, so that a long drain does not starve a submitter.
-    portion: u64,
-    /// What this thread drives whenever it reaps.
-    drivers: Vec<Driver>,
-    /// Which of them is polled first.
-    first_driver: usize,
-    /// The CPU mover of a queue with workers: driven only while waiting.
-    helper: Option<Driver>,
-    threads: Vec<JoinHandle<()>>,
-    budget: Budget,
-    spin: Duration,
 }
 
 impl CompletionQueue {
@@ -88,14 +68,36 @@ impl CompletionQueue {
     /// ```
     pub fn drain(&mut self) -> Drain<'_> {
         let inner = &mut *self.inner;
+        if !inner.core.birth.is_foreign() {
+            let mut budget = inner.budget;
+            inner.settle();
+            inner.drive(&mut budget);
+        }
+        self.completions()
+    }
+
+    /// Yields the completions there are now, and drives nothing: for who reaps where he must not copy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// let (mut sq, mut cq) = QueuePair::builder().workers(0).build()?.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.completions().count(), 0, "nobody has driven it");
+    /// assert_eq!(cq.drain().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn completions(&mut self) -> Drain<'_> {
+        let inner = &mut *self.inner;
         if inner.core.birth.is_foreign() {
             inner.consumer.forget_seen();
-            return Drain { inner };
+        } else {
+            inner.settle();
+            inner.consumer.ready(inner.core.entries);
         }
-        inner.settle();
-        let mut budget = inner.budget;
-        inner.drive(&mut budget);
-        inner.consumer.ready(inner.core.entries);
         Drain { inner }
     }
 
@@ -168,15 +170,59 @@ impl CompletionQueue {
         if inner.has_something() {
             return Arm::NotEmpty;
         }
-        if inner.drivers.iter().any(Driver::is_waiting) {
+        if self.must_poll() {
             return Arm::MustPoll;
         }
+        let inner = &mut *self.inner;
         inner.announce_armed();
         // A failed retraction means that the announcement was taken: the wake is on its way, and it is this arm's.
         if inner.has_something() && inner.core.outlet.bell().retract() {
             return Arm::NotEmpty;
         }
         Arm::Armed
+    }
+
+    /// As [`arm`](CompletionQueue::arm), for who has others drive: what this thread would have to drive does not keep
+    /// it from arming. Armed, or completions wait already: false.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// let (mut sq, mut cq) = QueuePair::builder().workers(0).build()?.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop()) }?;
+    /// sq.submit();
+    /// assert!(cq.arm_for_completions() && cq.has_work());
+    /// cq.drain();
+    /// assert!(!cq.arm_for_completions() && !cq.has_work(), "its completion was not taken");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "unarmed, nobody calls"]
+    pub fn arm_for_completions(&mut self) -> bool {
+        let inner = &mut *self.inner;
+        if inner.core.birth.is_foreign() {
+            return true;
+        }
+        inner.settle();
+        if inner.consumer.ready(1) > 0 {
+            return false;
+        }
+        inner.announce_armed();
+        // As in `arm`: a failed retraction means that the wake is on its way.
+        inner.consumer.ready(1) == 0 || !inner.core.outlet.bell().retract()
+    }
+
+    /// Whether there is something that only a [`drain`](CompletionQueue::drain) or a `wait` does.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.inner.drivers.iter().any(Driver::has_work)
+    }
+
+    /// Whether a mover that this thread drives has something under way whose end nobody signals.
+    #[must_use]
+    pub fn must_poll(&self) -> bool {
+        self.inner.drivers.iter().any(Driver::is_waiting)
     }
 
     /// Makes the descriptor unreadable again: for level-triggered loops, after a wake. Edge-triggered ones need not.
@@ -255,6 +301,32 @@ impl CompletionQueue {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.inner.core.outlet.in_flight()
+    }
+
+    /// How many completions can still come, those that wait to be reaped included.
+    ///
+    /// Operations that never complete, because their mover broke down, are not among them, nor are those that wait for
+    /// one; so if this is 0 and [`in_flight`](CompletionQueue::in_flight) is not, nothing will change any more.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.inner.outstanding()
+    }
+
+    /// Closes the intake: pushes are refused as [`Closed`](super::PushError::Closed) from now on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memring::{Sqe, queue::QueuePair};
+    /// let (sq, mut cq) = QueuePair::builder().build()?.split();
+    /// cq.close();
+    /// assert!(sq.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(&mut self) {
+        if !self.inner.core.birth.is_foreign() {
+            self.inner.core.outlet.intake.close();
+        }
     }
 
     /// Closes the intake and waits until nothing is in flight, or the timeout passes; returns how many still are.
@@ -352,146 +424,6 @@ impl CompletionQueue {
     }
 }
 
-impl Inner {
-    /// Gives back the credits of what was reaped.
-    #[inline]
-    fn settle(&mut self) {
-        if self.owed > 0 {
-            self.core.outlet.credits.give_back(std::mem::take(&mut self.owed));
-        }
-    }
-
-    /// Polls the drivers of this thread once; whether one of them got on.
-    #[inline]
-    fn drive(&mut self, budget: &mut Budget) -> bool {
-        let mut busy = false;
-        // Another one is first each time, so that none spends every budget before the others are asked.
-        self.first_driver = (self.first_driver + 1) % self.drivers.len().max(1);
-        let (later, first) = self.drivers.split_at_mut(self.first_driver);
-        for driver in first.iter_mut().chain(later) {
-            if budget.is_spent() {
-                break;
-            }
-            busy |= driver.poll(budget) == Progress::Busy;
-        }
-        busy
-    }
-
-    /// As [`drive`](Inner::drive), one chunk each, and the workers' lane too.
-    fn help(&mut self) -> bool {
-        let mut busy = false;
-        for driver in self.drivers.iter_mut().chain(&mut self.helper) {
-            busy |= driver.poll(&mut Budget::CHUNK.clone()) == Progress::Busy;
-        }
-        busy
-    }
-
-    /// Looks in the order in which entries travel, so that none slips by: held, parked, in a lane, taken by a driver.
-    fn cancel(&mut self, user_data: u64) -> u64 {
-        let chains = &self.core.chains;
-        let mut cancelled = chains.cancel_waiting(user_data);
-        for station in &self.core.stations {
-            cancelled += station.withdraw(user_data, |sqe| chains.cancel(sqe));
-        }
-        for driver in self.drivers.iter_mut().chain(&mut self.helper) {
-            cancelled += driver.cancel(user_data, |sqe| chains.cancel(sqe));
-        }
-        // The CPU mover has nothing to give up.
-        for station in self.core.stations.iter().skip(1).filter(|station| !station.is_caller_driven) {
-            station.ask_to_cancel(user_data);
-        }
-        cancelled
-    }
-
-    /// Operations that were submitted and not reaped, except those that never complete or did without a completion.
-    fn outstanding(&self) -> usize {
-        let gone = self.consumer.popped() + self.core.stuck();
-        usize::try_from(self.core.outlet.most_to_come().saturating_sub(gone)).unwrap_or(usize::MAX)
-    }
-
-    /// Whether a reaper should not sleep: completions, or work that no thread will do.
-    fn has_something(&mut self) -> bool {
-        self.consumer.ready(1) > 0 || self.drivers.iter().any(Driver::has_work)
-    }
-
-    fn announce_armed(&mut self) -> Option<Wake> {
-        self.core.outlet.bell().announce(Wake::Armed, self.consumer.popped() + 1)
-    }
-
-    fn wait(&mut self, min: usize, timeout: Option<Duration>) -> usize {
-        // A timeout beyond the clock's range is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut idle_since = None;
-        let mut was_armed = false;
-        while self.consumer.ready(min) < min && self.outstanding() >= min {
-            let helped = self.help();
-            if helped {
-                idle_since = None;
-                if deadline.is_none() {
-                    continue;
-                }
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                break;
-            }
-            if helped {
-                continue;
-            }
-            if now.duration_since(*idle_since.get_or_insert(now)) < self.spin {
-                std::hint::spin_loop();
-                continue;
-            }
-            was_armed |= self.sleep(min, deadline.map(|deadline| deadline - now));
-        }
-        // What the helper has taken on would wait for the next wait.
-        self.helper.iter_mut().for_each(Driver::hand_over);
-        if was_armed {
-            self.arm_again();
-        }
-        self.consumer.ready(self.core.entries)
-    }
-
-    /// Restores the armed state that a sleep has replaced. What came in between is signalled now.
-    fn arm_again(&mut self) {
-        self.announce_armed();
-        if self.has_something() && self.core.outlet.bell().retract() {
-            self.core.outlet.signal();
-        }
-    }
-
-    /// Sleeps until `min` completions are ready or there is something to do; whether that replaced an armed state.
-    fn sleep(&mut self, min: usize, timeout: Option<Duration>) -> bool {
-        let target = self.consumer.popped() + min as u64;
-        let before = self.core.outlet.bell().announce(Wake::Blocked, target);
-        let worthless = self.consumer.ready(min) >= min
-            || self.outstanding() < min
-            || self.drivers.iter().chain(&self.helper).any(Driver::has_work);
-        if !worthless {
-            // Nobody else looks at what this thread's movers have under way.
-            let look_again = self.drivers.iter().any(Driver::is_waiting).then_some(WAITING_POLL);
-            let timeout = [timeout, look_again].into_iter().flatten().min();
-            self.core.outlet.bell().sleep(&Futex, timeout);
-        }
-        self.core.outlet.bell().retract();
-        before == Some(Wake::Armed)
-    }
-
-    /// Ends the driver threads. Nothing is in flight.
-    fn dismiss(&mut self) {
-        self.core.service.close();
-        self.core.stations.iter().for_each(|station| station.rouse_all());
-        let me = thread::current().id();
-        for thread in self.threads.drain(..) {
-            // A thread that is itself the last owner cannot wait for its own end: it is detached.
-            if thread.thread().id() != me {
-                // A driver catches its mover's panics; there is nothing to hear from a join.
-                let _ = thread.join();
-            }
-        }
-    }
-}
-
 impl AsFd for CompletionQueue {
     /// The descriptor that [`arm`](CompletionQueue::arm) makes readable: an eventfd.
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -520,57 +452,16 @@ impl Drop for CompletionQueue {
             inner.wait(1, None);
         }
         if inner.core.outlet.in_flight() > 0 {
-            abort_over_memory_in_use(inner.core.outlet.in_flight());
+            let operations = inner.core.outlet.in_flight();
+            abort(format_args!("a mover panicked with {operations} operations under way that may still touch memory"));
         }
         inner.dismiss();
         drop_inner(&mut self.inner);
     }
 }
 
-/// A mover broke down while it may still touch memory: returning would let the submitter free that memory.
-#[cold]
-fn abort_over_memory_in_use(operations: u64) -> ! {
-    eprintln!("memring: a mover panicked with {operations} operations under way that may still touch memory; aborting");
-    std::process::abort()
-}
-
 #[expect(unsafe_code, reason = "ends a ManuallyDrop that exists for the sake of forked children")]
 fn drop_inner(inner: &mut ManuallyDrop<Inner>) {
     // SAFETY: called once, at the end of the owner's drop, which does not use it again.
     unsafe { ManuallyDrop::drop(inner) }
-}
-
-/// The completions that were there when [`CompletionQueue::drain`] was called.
-///
-/// Each is taken as it is yielded; dropping or forgetting the rest leaves it in the queue.
-#[derive(Debug)]
-pub struct Drain<'a> {
-    inner: &'a mut Inner,
-}
-
-impl Iterator for Drain<'_> {
-    type Item = Cqe;
-
-    #[inline]
-    fn next(&mut self) -> Option<Cqe> {
-        let cqe = self.inner.consumer.pop_seen()?;
-        self.inner.owed += 1;
-        if self.inner.owed == self.inner.portion {
-            self.inner.settle();
-        }
-        Some(cqe)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.inner.consumer.seen();
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for Drain<'_> {}
-
-impl Drop for Drain<'_> {
-    fn drop(&mut self) {
-        self.inner.settle();
-    }
 }

@@ -9,7 +9,6 @@ use memring_ring::Passage;
 use super::PushError;
 use super::barrier::Admission;
 use super::core::Core;
-use super::permit::Permit;
 use super::route::lane_of;
 use super::stage::Stage;
 use super::stats::{self, Stats};
@@ -149,72 +148,24 @@ impl SubmissionQueue {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub unsafe fn push_batch(&mut self, sqes: &[Sqe]) -> Result<(), PushError> {
-        self.push_all(sqes, false)
-    }
-
-    /// Takes the credits of `count` entries that are to be pushed later, or none: there are fewer.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use memring::queue::QueuePair;
-    /// let (sq, _cq) = QueuePair::builder().entries(4).build()?.split();
-    /// let permit = sq.reserve(3);
-    /// assert!(permit.is_some() && sq.reserve(2).is_none());
-    /// drop(permit);
-    /// assert!(sq.reserve(4).is_some());
-    /// # Ok::<(), memring::queue::BuildError>(())
-    /// ```
-    pub fn reserve(&self, count: usize) -> Option<Permit> {
-        if self.core.birth.is_foreign() { None } else { Permit::take(&self.core, count as u64) }
-    }
-
-    /// As [`push_batch`](SubmissionQueue::push_batch), with credits that were [reserved](SubmissionQueue::reserve).
-    ///
-    /// # Errors
-    ///
-    /// [`PushError`], with the entry that is at fault: [`Full`](PushError::Full) if the permit is for another number of
-    /// entries, or of another queue. The permit is given back.
-    ///
-    /// # Safety
-    ///
-    /// That of [`push`](SubmissionQueue::push), for each entry.
-    ///
-    /// # Examples
-    ///
-    /// See [`Permit`].
-    pub unsafe fn push_permitted(&mut self, permit: Permit, sqes: &[Sqe]) -> Result<(), PushError> {
-        if !permit.is_for(&self.core, sqes.len()) {
-            return Err(PushError::Full(sqes.first().copied().unwrap_or(Sqe::nop())));
-        }
-        self.push_all(sqes, true)?;
-        permit.spend();
-        Ok(())
-    }
-
-    /// Checks and stages all of the entries, or none; their credits are taken here unless they are `paid`.
-    #[inline]
-    fn push_all(&mut self, sqes: &[Sqe], paid: bool) -> Result<(), PushError> {
         let Some(&first) = sqes.first() else { return Ok(()) };
         if sqes.len() > self.core.entries {
             return Err(PushError::TooLong(first));
         }
         self.is_open(&first)?;
         let before = self.staged.len();
-        self.stage_all(sqes, first, paid)?;
+        self.stage_all(sqes, first)?;
         if let Err((index, other)) = self.core.outlet.in_use.enter(sqes, &mut self.place) {
             self.staged.truncate(before);
-            if !paid {
-                self.core.outlet.credits.give_back(sqes.len() as u64);
-            }
+            self.core.outlet.credits.give_back(sqes.len() as u64);
             return Err(PushError::InUse(sqes[index], other));
         }
         Ok(())
     }
 
-    /// Stages entries and takes their credits, unless they are paid; of all of them or of none.
+    /// Stages entries and takes their credits, of all of them or of none.
     #[inline]
-    fn stage_all(&mut self, sqes: &[Sqe], first: Sqe, paid: bool) -> Result<(), PushError> {
+    fn stage_all(&mut self, sqes: &[Sqe], first: Sqe) -> Result<(), PushError> {
         let before = self.staged.len();
         let mut resolve = self.core.route.resolver();
         let mut choose = |sqe: &Sqe| resolve(sqe).map_err(|refusal| PushError::refused(refusal, *sqe));
@@ -223,7 +174,7 @@ impl SubmissionQueue {
             return sqes.iter().try_for_each(|sqe| choose(sqe).map(drop)).and(Err(PushError::Full(first)));
         }
         self.staged.extend(sqes, choose)?;
-        if !paid && !self.core.outlet.credits.take(sqes.len() as u64) {
+        if !self.core.outlet.credits.take(sqes.len() as u64) {
             self.staged.truncate(before);
             return Err(PushError::Full(first));
         }

@@ -1,4 +1,5 @@
 //! The operations of memring's own virtual data movers: they allocate nothing, told by whichever notifier.
+#![expect(unsafe_code, reason = "makes operations on raw addresses")]
 
 use std::task::Waker;
 
