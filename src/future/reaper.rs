@@ -118,6 +118,7 @@ impl Ends {
 
     /// Wakes, and frees what was left behind. The role is not the caller's any more.
     fn settle(&mut self, parts: &Parts) {
+        let before = SETTLES.replace(true);
         for waker in self.wakers.take() {
             contain(|| waker.wake());
         }
@@ -127,6 +128,7 @@ impl Ends {
             contain(|| drop(orphan));
             *lock(&parts.reaper.unfreed) -= 1;
         }
+        SETTLES.set(before);
     }
 }
 
@@ -146,11 +148,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 thread_local! {
     /// This thread has a ring's role, and may be in a mover's code.
     static REAPS: Cell<bool> = const { Cell::new(false) };
+    /// This thread wakes and frees what it has found as a reaper.
+    static SETTLES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread has a ring's role, and is in its queue's code.
-pub(super) fn is_reaping() -> bool {
-    REAPS.get()
+/// Whether this thread has in its hands what the end of a ring waits for: a queue, or what it has taken out of it.
+pub(super) fn is_at_work() -> bool {
+    is_driver_thread() || REAPS.get() || SETTLES.get()
 }
 
 /// What an outcome says of the first failure; 0: there was none.
@@ -229,19 +233,24 @@ impl Reaper {
 
     /// Has the queue closed at the next look, and `waker` woken when nothing is in flight any more.
     pub(super) fn close(&self, waker: &Waker) {
+        // A waker is foreign code: it is cloned, and dropped, outside of the lock.
+        let waker = waker.clone();
         let mut closers = lock(&self.closers);
         closers.are_there = true;
-        if !closers.wakers.iter().any(|other| other.will_wake(waker)) {
-            closers.wakers.push(waker.clone());
+        if !closers.wakers.iter().any(|other| other.will_wake(&waker)) {
+            closers.wakers.push(waker);
+            return;
         }
+        drop(closers);
     }
 
     /// Lets somebody who blocks have the role.
-    fn call_heir(&self) {
+    fn call_heir(&self) -> bool {
         let heir = lock(&self.heirs).pop();
-        if let Some(heir) = heir {
+        if let Some(heir) = &heir {
             heir.unpark();
         }
+        heir.is_some()
     }
 }
 
@@ -251,7 +260,25 @@ impl Parts {
     pub(super) fn reap(&self) {
         if let Some(held) = self.reaper.call() {
             let left = self.serve(held, None);
-            self.leave(left);
+            let _ = self.leave(left);
+        }
+    }
+
+    /// As [`reap`](Parts::reap), on a driver's thread, which may have sent something to where only callers drive: if there
+    /// is nobody to leave it to, who has come to wait for it is asleep, and it is done here.
+    pub(super) fn reap_as_driver(&self) {
+        let mut held = self.reaper.call();
+        let mut budget = None;
+        while let Some(role) = held {
+            let left = self.serve(role, budget);
+            if left == Arm::Armed || self.leave(left) {
+                return;
+            }
+            if left == Arm::MustPoll {
+                thread::yield_now();
+            }
+            // Whoever has the role meanwhile has seen what there is to do.
+            (held, budget) = (self.reaper.try_take(), Some(self.plan.poll_budget));
         }
     }
 
@@ -259,14 +286,14 @@ impl Parts {
     pub(super) fn drive(&self, budget: usize) {
         if let Some(held) = self.reaper.call() {
             let left = self.serve(held, Some(budget));
-            self.leave(left);
+            let _ = self.leave(left);
         }
     }
 
     /// Reaps, and drives a budget. None: somebody else is at it.
     pub(super) fn try_drive(&self) -> Option<Arm> {
         let left = self.serve(self.reaper.try_take()?, Some(self.plan.poll_budget));
-        self.leave(left);
+        let _ = self.leave(left);
         Some(left)
     }
 
@@ -423,21 +450,23 @@ impl Parts {
         self.reap();
     }
 
-    /// Leaves what there is to do to those who wait for it and do not look by themselves.
-    fn leave(&self, left: Arm) {
-        if left != Arm::Armed {
-            self.reaper.call_heir();
-            if let Some(thread) = &self.thread {
-                thread.unpark();
-            }
+    /// Leaves what there is to do to those who wait for it and do not look by themselves; whether there is somebody.
+    fn leave(&self, left: Arm) -> bool {
+        if left == Arm::Armed {
+            return false;
         }
+        if let Some(thread) = &self.thread {
+            thread.unpark();
+        }
+        let has_heir = self.reaper.call_heir();
+        has_heir || self.thread.is_some() || self.has_reactor()
     }
 
     /// There is something to drive that nobody has seen: tells all that may wait for it.
     pub(super) fn announce_work(&self) {
         self.reap();
         self.tell_reactor(Arm::NotEmpty);
-        self.leave(Arm::NotEmpty);
+        let _ = self.leave(Arm::NotEmpty);
     }
 }
 
@@ -462,22 +491,47 @@ impl Parts {
         if self.direct.is_forked() {
             return Err(BlockError::Forked);
         }
-        if is_driver_thread() || is_reaping() { Err(BlockError::WouldDeadlock) } else { Ok(()) }
+        if is_driver_thread() || REAPS.get() { Err(BlockError::WouldDeadlock) } else { Ok(()) }
     }
 
     /// Helps and sleeps until this thread's parker has been woken more than `seen` times.
+    ///
+    /// Who sleeps is an heir, whether another had the role or there was nothing to do: what others begin, or leave, is
+    /// his to do.
     pub(super) fn block(&self, parker: &Arc<Parker>, seen: u64) {
+        let mut left = Arm::Armed;
         while parker.wakes() == seen {
-            match self.take_turn(parker) {
-                Some(left) => parker.rest(seen, left),
+            left = match self.take_turn(parker) {
+                Some(Arm::Armed) => self.sleep_as_heir(parker, seen),
+                Some(left) => {
+                    parker.rest(seen, left);
+                    left
+                }
                 None => {
                     parker.sleep(seen, None);
                     self.strike(parker);
+                    Arm::NotEmpty
                 }
-            }
+            };
         }
         // There may be work left that only a reaper does, and somebody who waits for it.
-        self.reaper.call_heir();
+        let _ = self.leave(left);
+    }
+
+    /// Sleeps among the heirs, if there is nothing to drive after all; what there may be to drive then.
+    fn sleep_as_heir(&self, parker: &Arc<Parker>, seen: u64) -> Arm {
+        if !self.plan.is_caller_driven {
+            parker.sleep(seen, None);
+            return Arm::Armed;
+        }
+        // First among the heirs, then the look: who begins something calls an heir after that.
+        lock(&self.reaper.heirs).push(Arc::clone(parker));
+        let left = self.arm_queue();
+        if left == Arm::Armed {
+            parker.sleep(seen, None);
+        }
+        // Not there any more: somebody has left something.
+        if self.strike(parker) { left } else { Arm::NotEmpty }
     }
 
     /// Reaps and helps. None: somebody else has the role, and this thread is among his heirs.
@@ -508,9 +562,14 @@ impl Parts {
         }
     }
 
-    /// Takes this thread out of the list of heirs.
-    fn strike(&self, parker: &Arc<Parker>) {
-        lock(&self.reaper.heirs).retain(|heir| !Arc::ptr_eq(heir, parker));
+    /// Takes this thread out of the list of heirs; whether it was there.
+    fn strike(&self, parker: &Arc<Parker>) -> bool {
+        let mut heirs = lock(&self.reaper.heirs);
+        let at = heirs.iter().position(|heir| Arc::ptr_eq(heir, parker));
+        at.is_some_and(|at| {
+            heirs.swap_remove(at);
+            true
+        })
     }
 
     /// Waits for a future on behalf of somebody whose memory movers may touch until it is ready: if it never will be,

@@ -17,7 +17,7 @@ use super::entrance::{Entrance, Orphan, is_submitting};
 use super::failed::OpError;
 use super::parker::Parker;
 use super::places::Places;
-use super::reaper::{Reaper, failure_of, is_reaping};
+use super::reaper::{Reaper, failure_of, is_at_work};
 use crate::queue::{Arm, BuildError, QueuePair, Route, SubmissionQueue, is_driver_thread};
 
 /// What handles and operations share: the last of them that goes closes the ring, and waits for what is in flight.
@@ -48,6 +48,8 @@ pub(super) struct Parts {
 #[derive(Debug)]
 struct Reactor {
     bell: Doorbell,
+    /// Somebody has asked for the ring to be driven, or to be told: what is left to be driven is his.
+    is_there: OnceLock<()>,
     /// How many completed operations it has been told of by `drive`.
     told: Mutex<u64>,
     /// How many have kept it from sleeping.
@@ -91,6 +93,7 @@ fn on_ready(hook: &OnceLock<Weak<Parts>>) {
     let Some(parts) = hook.get().and_then(Weak::upgrade) else { return };
     match &parts.thread {
         Some(thread) => thread.unpark(),
+        None if is_driver_thread() => parts.reap_as_driver(),
         None => parts.reap(),
     }
 }
@@ -120,7 +123,7 @@ impl Drop for Shared {
         if self.direct.is_forked() {
             return;
         }
-        if is_driver_thread() || is_reaping() {
+        if is_at_work() {
             // This thread has operations in its hands and would wait for itself. If there is no other to be had, the
             // parts are leaked: what they own may be in use.
             let parts = ManuallyDrop::new(Arc::clone(&self.0));
@@ -147,8 +150,13 @@ impl Parts {
         let route = pair.route().clone();
         let (sq, cq) = pair.split();
         let fd = cq.as_fd().try_clone_to_owned().map_err(BuildError::Os)?;
-        let reactor =
-            Reactor { bell: Doorbell::default(), told: Mutex::new(0), heard: Mutex::new(0), fd: File::from(fd) };
+        let reactor = Reactor {
+            bell: Doorbell::default(),
+            is_there: OnceLock::new(),
+            told: Mutex::new(0),
+            heard: Mutex::new(0),
+            fd: File::from(fd),
+        };
         Ok(Self {
             reaper: Reaper::new(cq, plan),
             entrance: Entrance::new(sq.clone(), plan.entries),
@@ -265,16 +273,25 @@ impl Parts {
         }
     }
 
+    /// Whether somebody drives by himself.
+    pub(super) fn has_reactor(&self) -> bool {
+        self.reactor.is_there.get().is_some()
+    }
+
     /// How many operations have completed since this was last asked.
     pub(super) fn news(&self) -> usize {
+        self.reactor.is_there.get_or_init(|| ());
         let mut told = self.reactor.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let completed = self.reaper.completed.get();
+        *heard = completed;
         usize::try_from(completed - std::mem::replace(&mut *told, completed)).unwrap_or(usize::MAX)
     }
 
     /// Announces that a reactor is about to sleep.
     pub(super) fn arm(&self) -> Arm {
         let bell = &self.reactor.bell;
+        self.reactor.is_there.get_or_init(|| ());
         let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
         bell.announce(Wake::Armed, *heard + 1);
         let left = self.arm_queue();
