@@ -302,17 +302,31 @@ fn many_threads_share_a_mover() {
 
 #[test]
 fn a_forked_child_is_refused() {
+    const LONG: usize = 8 << 20;
     let mut page = [0; 64];
     let at = page.as_mut_ptr();
     for (name, vdm) in each_kind() {
+        let mut pages = vec![0; 8 * LONG];
+        // SAFETY: the pages outlive `vdm`, here and in the child, and nobody else uses them.
+        let long = |page: &mut [u8]| unsafe { vdm.memset(page.as_mut_ptr(), 7, LONG, NONE) };
+        let mut running: Vec<OperationFuture> = pages.chunks_mut(LONG).map(long).collect();
+        for set in &mut running {
+            set.poll(&mut Notifier::none());
+        }
         // SAFETY: `page` outlives `vdm`, and nobody else uses it.
         let idle = unsafe { vdm.memset(at, 7, 64, NONE) };
         let in_child = move || {
+            // Some were complete before; the others have no mover that would go on.
+            let mut running = running.into_iter();
+            for set in running.by_ref().take(4) {
+                finish(set);
+            }
             assert_eq!(finish(idle).result, OperationResult::JobCorrupted, "{name}: its mover is not here");
             // SAFETY: as above.
             let another = unsafe { vdm.memset(at, 7, 64, NONE) };
             assert_ne!(finish(another).result, OperationResult::Success, "{name}");
             drop(vdm);
+            drop(running);
         };
         child::in_child(in_child);
     }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -77,6 +78,24 @@ fn a_chain_goes_on_through_all_that_complete() {
     assert_eq!(poll(), Poll::Ready(2222));
     assert_eq!(log.take(), ["poll c", "drop c"]);
     assert_eq!(poll(), Poll::Pending, "it has given its output");
+    assert_eq!(log.take(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_complete_is_gone_before_the_next_is_made() {
+    let log = Log::default();
+    let own = log.clone();
+    let mut chain = pin!(Chain::new(noted(&log, "a", 1, 1)).then_lazy(|_| noted(&own, "b", 1, 2)));
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(chain.as_mut().poll(&mut context), Poll::Ready(2));
+    assert_eq!(log.take(), ["make a", "poll a", "drop a", "make b", "poll b", "drop b"]);
+    // So one that is not made is not waited for, nor what was before it polled again.
+    let own = log.clone();
+    let panics = move |_| -> Noted { panic!("{:?}", own.take()) };
+    let mut chain = pin!(Chain::new(noted(&log, "a", 1, 1)).then_lazy(panics));
+    let poll = AssertUnwindSafe(|| chain.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    assert!(catch_unwind(poll).is_err());
+    assert_eq!(chain.as_mut().poll(&mut context), Poll::Pending);
     assert_eq!(log.take(), Vec::<String>::new());
 }
 
