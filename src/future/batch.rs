@@ -110,7 +110,8 @@ impl<D: IoBufMut, S: IoBuf> Batch<D, S> {
         self.with(Item::Set(Memset { buffer, value }))
     }
 
-    /// Adds a flush of the last destination, which runs after what was added before it, and only if that succeeds.
+    /// Adds a flush of the last destination, which runs after what was added before it, and only if that succeeds. As
+    /// the first of a batch it is nothing.
     ///
     /// # Examples
     ///

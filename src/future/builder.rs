@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) spin: Duration,
     /// Some of the movers are driven by whoever reaps.
     pub(super) is_caller_driven: bool,
+    /// Some of the movers complete by themselves.
+    pub(super) has_threads: bool,
     pub(super) reaper_thread: bool,
     /// A scope whose operations have touched so many bytes goes on past the cache.
     pub(super) streams_from: u64,
@@ -54,6 +56,7 @@ impl RingBuilder {
             poll_budget: DEFAULT_POLL_BUDGET,
             spin: DEFAULT_SPIN,
             is_caller_driven: false,
+            has_threads: false,
             reaper_thread: false,
             streams_from: memory::streams_from(),
         };
@@ -141,16 +144,20 @@ impl RingBuilder {
     }
 
     /// Adds a mover under a name; see [`queue::Builder::mover`]. What a [`Drive::Caller`] mover does is done by whoever
-    /// polls an operation, blocks or calls [`Ring::drive`].
+    /// polls an operation, blocks or calls [`Ring::drive`]; by a driver thread only if it has sent it there (as what
+    /// follows in a chain), and nobody is there to leave it to.
     pub fn mover<M: DataMover + 'static>(self, name: &str, drive: Drive, make: impl Fn() -> M + 'static) -> Self {
         let is_caller_driven = self.plan.is_caller_driven || drive == Drive::Caller;
-        Self { queue: self.queue.mover(name, drive, make), plan: Plan { is_caller_driven, ..self.plan }, ..self }
+        let has_threads = self.plan.has_threads || drive != Drive::Caller;
+        let plan = Plan { is_caller_driven, has_threads, ..self.plan };
+        Self { queue: self.queue.mover(name, drive, make), plan, ..self }
     }
 
-    /// Has a thread of the ring's own reap and wake, so that neither workers nor pollers spend their time on it.
+    /// Has a thread of the ring's own reap and wake, so that workers do not spend their time on it. Without workers
+    /// that thread also does what they would, and polls do not.
     ///
-    /// Without it, whoever is there does: a worker that has completed something, or who polls or blocks. Without
-    /// workers that thread also does what they would.
+    /// Without it, whoever is there does: a worker that has completed something, or who polls or blocks. Who blocks,
+    /// cancels or drives reaps in any case.
     ///
     /// # Examples
     ///
@@ -178,7 +185,8 @@ impl RingBuilder {
     /// ```
     pub fn build(self) -> Result<Ring, BuildError> {
         let is_caller_driven = self.plan.is_caller_driven || !self.has_workers;
-        let shared = Shared::new(Plan { is_caller_driven, ..self.plan }, self.queue)?;
+        let has_threads = self.plan.has_threads || self.has_workers;
+        let shared = Shared::new(Plan { is_caller_driven, has_threads, ..self.plan }, self.queue)?;
         Ok(Ring { shared })
     }
 }

@@ -57,9 +57,10 @@ enum Stage {
 /// Its output is the buffers; or [`Failed`], with the buffers. It works in any executor, and moves between threads.
 /// Once it has given its output, polling it again does nothing and stays pending.
 ///
-/// **Dropping it** lets a running operation run to its end; its buffers are dropped then. **Forgetting it** leaks the
-/// buffers and its place in the ring, and nothing else. It keeps the ring alive: the last handle or operation of a ring
-/// that is dropped waits for what is in flight.
+/// **Dropping it** lets a running operation run to its end (in a ring without workers when somebody drives it, at the
+/// latest the last drop); its buffers are dropped then, by whoever sees the end. **Forgetting it** leaks the buffers
+/// and its place in the ring, and nothing else. It keeps the ring alive: the last handle or operation of a ring that is
+/// dropped waits for what is in flight.
 ///
 /// # Cancel safety
 ///

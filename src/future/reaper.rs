@@ -264,8 +264,8 @@ impl Parts {
         }
     }
 
-    /// As [`reap`](Parts::reap), on a driver's thread, which may have sent something to where only callers drive: if there
-    /// is nobody to leave it to, who has come to wait for it is asleep, and it is done here.
+    /// As [`reap`](Parts::reap), on a driver's thread, which may have sent something to where only callers drive: if
+    /// there is nobody to leave it to, who has come to wait for it is asleep, and it is done here.
     pub(super) fn reap_as_driver(&self) {
         let mut held = self.reaper.call();
         let mut budget = None;
@@ -464,7 +464,6 @@ impl Parts {
 
     /// There is something to drive that nobody has seen: tells all that may wait for it.
     pub(super) fn announce_work(&self) {
-        self.reap();
         self.tell_reactor(Arm::NotEmpty);
         let _ = self.leave(Arm::NotEmpty);
     }

@@ -225,7 +225,10 @@ impl Ring {
     }
 
     /// Runs `body`, which may begin operations on memory that it *borrows*, and returns when all of them are done: as
-    /// [`std::thread::scope`] does, also if `body` panics. This thread helps.
+    /// [`std::thread::scope`] does, also if `body` panics. This thread helps, once `body` has returned.
+    ///
+    /// Operations begin 32 at a time, the last ones when `body` returns. One that has touched more memory than the
+    /// caches hold goes on past them.
     ///
     /// # Errors
     ///

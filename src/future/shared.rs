@@ -92,9 +92,8 @@ fn on_ready(hook: &OnceLock<Weak<Parts>>) {
     }
     let Some(parts) = hook.get().and_then(Weak::upgrade) else { return };
     match &parts.thread {
-        Some(thread) => thread.unpark(),
         None if is_driver_thread() => parts.reap_as_driver(),
-        None => parts.reap(),
+        _ => parts.answer_call(),
     }
 }
 
@@ -170,14 +169,19 @@ impl Parts {
         })
     }
 
-    /// What a hook would have done that has come while this thread submitted.
+    /// Answers a hook that was called on the thread of a submitter or a reaper.
     #[cold]
     pub(super) fn answer_call(&self) {
-        match &self.thread {
-            Some(thread) => thread.unpark(),
-            // Whoever polls drives; others must hear that there is something to drive.
-            None if self.plan.is_caller_driven => self.announce_work(),
-            None => self.reap(),
+        if let Some(thread) = &self.thread {
+            return thread.unpark();
+        }
+        if self.plan.has_threads {
+            self.reap();
+        }
+        if self.plan.is_caller_driven {
+            // Whoever polls drives; others must hear that there is something to drive. Where nothing completes by
+            // itself the queue need not be armed again before one of them looks.
+            self.announce_work();
         }
     }
 
