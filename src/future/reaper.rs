@@ -19,19 +19,17 @@ use core::mem::ManuallyDrop;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::thread;
-use std::time::Instant;
 
 use memring_ring::slot::{Completed, Key};
 use memring_ring::{Counter, Role};
 
 use super::builder::Plan;
-use super::failed::{BlockError, OpError};
+use super::failed::OpError;
 use super::parker::Parker;
 use super::shared::Parts;
 use crate::cqe::Status;
-use crate::os::abort;
 use crate::queue::{Arm, CompletionQueue, is_driver_thread};
 
 /// So many wakers are carried out of one look: whoever has the role is not to keep it for long.
@@ -46,15 +44,15 @@ pub(super) struct Reaper {
     /// Operations that are to be cancelled, if that is possible.
     cancels: Mutex<Vec<Key>>,
     /// Threads that block and would have the role, if its holder left work to do.
-    heirs: Mutex<Vec<Arc<Parker>>>,
+    pub(super) heirs: Mutex<Vec<Arc<Parker>>>,
     /// Those who want the ring closed, and wait for its end.
     closers: Mutex<Closers>,
     /// Threads that must not go on before operations have ended: they hear of it if a mover breaks down.
-    guards: Mutex<Vec<Waker>>,
+    pub(super) guards: Mutex<Vec<Waker>>,
     /// Operations completed so far.
     pub(super) completed: Counter,
     /// Places whose owner had walked away that were found complete, and what was left in them is not freed yet.
-    unfreed: Mutex<u64>,
+    pub(super) unfreed: Mutex<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +63,7 @@ struct Closers {
 
 /// What one look brings, for when the role is free.
 #[derive(Default)]
-struct Ends {
+pub(super) struct Ends {
     wakers: Carried<Waker>,
     /// Places whose owner has walked away.
     abandoned: Carried<Key>,
@@ -117,7 +115,7 @@ impl Ends {
     }
 
     /// Wakes, and frees what was left behind. The role is not the caller's any more.
-    fn settle(&mut self, parts: &Parts) {
+    pub(super) fn settle(&mut self, parts: &Parts) {
         let before = SETTLES.replace(true);
         for waker in self.wakers.take() {
             contain(|| waker.wake());
@@ -140,7 +138,7 @@ fn contain(foreign: impl FnOnce()) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks panics half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -152,9 +150,14 @@ thread_local! {
     static SETTLES: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether this thread is in the middle of a queue's work, which would wait for itself.
+pub(super) fn is_in_a_queue() -> bool {
+    is_driver_thread() || REAPS.get()
+}
+
 /// Whether this thread has in its hands what the end of a ring waits for: a queue, or what it has taken out of it.
 pub(super) fn is_at_work() -> bool {
-    is_driver_thread() || REAPS.get() || SETTLES.get()
+    is_in_a_queue() || SETTLES.get()
 }
 
 /// What an outcome says of the first failure; 0: there was none.
@@ -169,11 +172,11 @@ pub(super) const fn failure_of(outcome: u64) -> Option<OpError> {
 }
 
 /// The role, until it is given up: also if this thread unwinds.
-struct Held<'a>(&'a Reaper);
+pub(super) struct Held<'a>(&'a Reaper);
 
 impl Held<'_> {
     /// Gives the role up. True: somebody has called, and it is for the caller to see that he is heard.
-    fn release(self) -> bool {
+    pub(super) fn release(self) -> bool {
         let mut is_called = false;
         while !self.0.role.release() {
             is_called = true;
@@ -184,7 +187,7 @@ impl Held<'_> {
     }
 
     /// The queue. No foreign code is called with it, but that of movers.
-    fn queue<R>(&self, f: impl FnOnce(&mut CompletionQueue) -> R) -> R {
+    pub(super) fn queue<R>(&self, f: impl FnOnce(&mut CompletionQueue) -> R) -> R {
         struct Restore(bool);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -222,12 +225,12 @@ impl Reaper {
     }
 
     /// Takes the role, or has its holder look again.
-    fn call(&self) -> Option<Held<'_>> {
+    pub(super) fn call(&self) -> Option<Held<'_>> {
         self.role.call().then(|| Held(self))
     }
 
     /// Takes the role, if it is free.
-    fn try_take(&self) -> Option<Held<'_>> {
+    pub(super) fn try_take(&self) -> Option<Held<'_>> {
         self.role.try_take().then(|| Held(self))
     }
 
@@ -337,7 +340,7 @@ impl Parts {
     }
 
     /// Helps a little, and serves. While there is something to help with, something is left.
-    fn help(&self, held: Held<'_>) -> Arm {
+    pub(super) fn help(&self, held: Held<'_>) -> Arm {
         // In a forked child it is an error, and the look finds nothing.
         let gets_on = held.queue(|cq| cq.wait(1, Some(self.plan.spin)).is_ok_and(|ready| ready > 0));
         let left = self.serve(held, None);
@@ -345,7 +348,7 @@ impl Parts {
     }
 
     /// One look, with the role. What it leaves to who drives, and whether there is more than it could carry.
-    fn look(&self, held: &Held<'_>, ends: &mut Ends, budget: Option<usize>) -> (Arm, bool) {
+    pub(super) fn look(&self, held: &Held<'_>, ends: &mut Ends, budget: Option<usize>) -> (Arm, bool) {
         held.queue(|cq| {
             self.cancel_asked(cq, ends);
             self.drain(cq, ends, budget);
@@ -451,7 +454,7 @@ impl Parts {
     }
 
     /// Leaves what there is to do to those who wait for it and do not look by themselves; whether there is somebody.
-    fn leave(&self, left: Arm) -> bool {
+    pub(super) fn leave(&self, left: Arm) -> bool {
         if left == Arm::Armed {
             return false;
         }
@@ -479,171 +482,6 @@ fn left_in(cq: &CompletionQueue) -> Arm {
 }
 
 /// Whether operations are in flight, and none of them will ever end.
-fn is_stuck(cq: &CompletionQueue) -> bool {
+pub(super) fn is_stuck(cq: &CompletionQueue) -> bool {
     cq.outstanding() == 0 && cq.in_flight() > 0
-}
-
-/// Threads that block.
-impl Parts {
-    /// Whether this thread may block for what drivers do.
-    pub(super) fn may_block(&self) -> Result<(), BlockError> {
-        if self.direct.is_forked() {
-            return Err(BlockError::Forked);
-        }
-        if is_driver_thread() || REAPS.get() { Err(BlockError::WouldDeadlock) } else { Ok(()) }
-    }
-
-    /// Helps and sleeps until this thread's parker has been woken more than `seen` times.
-    ///
-    /// Who sleeps is an heir, whether another had the role or there was nothing to do: what others begin, or leave, is
-    /// his to do.
-    pub(super) fn block(&self, parker: &Arc<Parker>, seen: u64) {
-        let mut left = Arm::Armed;
-        while parker.wakes() == seen {
-            left = match self.take_turn(parker) {
-                Some(Arm::Armed) => self.sleep_as_heir(parker, seen),
-                Some(left) => {
-                    parker.rest(seen, left);
-                    left
-                }
-                None => {
-                    parker.sleep(seen, None);
-                    self.strike(parker);
-                    Arm::NotEmpty
-                }
-            };
-        }
-        // There may be work left that only a reaper does, and somebody who waits for it.
-        let _ = self.leave(left);
-    }
-
-    /// Sleeps among the heirs, if there is nothing to drive after all; what there may be to drive then.
-    fn sleep_as_heir(&self, parker: &Arc<Parker>, seen: u64) -> Arm {
-        if !self.plan.is_caller_driven {
-            parker.sleep(seen, None);
-            return Arm::Armed;
-        }
-        // First among the heirs, then the look: who begins something calls an heir after that.
-        lock(&self.reaper.heirs).push(Arc::clone(parker));
-        let left = self.arm_queue();
-        if left == Arm::Armed {
-            parker.sleep(seen, None);
-        }
-        // Not there any more: somebody has left something.
-        if self.strike(parker) { left } else { Arm::NotEmpty }
-    }
-
-    /// Reaps and helps. None: somebody else has the role, and this thread is among his heirs.
-    fn take_turn(&self, parker: &Arc<Parker>) -> Option<Arm> {
-        let held = match self.take_soon() {
-            Some(held) => held,
-            None => {
-                // First among the heirs, then the call: the holder looks for heirs after he has given the role up, and
-                // a call that he does not hear finds it free.
-                lock(&self.reaper.heirs).push(Arc::clone(parker));
-                let held = self.reaper.call()?;
-                self.strike(parker);
-                held
-            }
-        };
-        Some(self.help(held))
-    }
-
-    /// Takes the role, if it is free soon: a driver that reaps what it has completed has it for a moment.
-    fn take_soon(&self) -> Option<Held<'_>> {
-        let begin = Instant::now();
-        loop {
-            let held = self.reaper.try_take();
-            if held.is_some() || begin.elapsed() >= self.plan.spin {
-                return held;
-            }
-            std::hint::spin_loop();
-        }
-    }
-
-    /// Takes this thread out of the list of heirs; whether it was there.
-    fn strike(&self, parker: &Arc<Parker>) -> bool {
-        let mut heirs = lock(&self.reaper.heirs);
-        let at = heirs.iter().position(|heir| Arc::ptr_eq(heir, parker));
-        at.is_some_and(|at| {
-            heirs.swap_remove(at);
-            true
-        })
-    }
-
-    /// Waits for a future on behalf of somebody whose memory movers may touch until it is ready: if it never will be,
-    /// since a mover broke down, the process ends. `is_ready` says so of the last moment.
-    pub(super) fn wait_as_guard<T>(
-        &self,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-        is_ready: impl Fn() -> bool,
-    ) -> T {
-        let (parker, waker) = Parker::of_this_thread();
-        lock(&self.reaper.guards).push(waker.clone());
-        let output = self.wait_with(&parker, &waker, |context| {
-            let end = poll(context);
-            if end.is_pending() && self.direct.abandoned() > 0 {
-                match self.is_stuck() {
-                    Some(true) if !is_ready() => {
-                        let operations = self.direct.in_flight();
-                        abort(format_args!(
-                            "a mover panicked with {operations} operations under way that may still touch memory"
-                        ));
-                    }
-                    Some(false) => {}
-                    Some(true) | None => context.waker().wake_by_ref(),
-                }
-            }
-            end
-        });
-        let mut guards = lock(&self.reaper.guards);
-        if let Some(at) = guards.iter().position(|guard| guard.will_wake(&waker)) {
-            guards.swap_remove(at);
-        }
-        output
-    }
-
-    /// Whether nothing will change any more, though operations are in flight. None: somebody else has the role.
-    fn is_stuck(&self) -> Option<bool> {
-        let held = self.reaper.call()?;
-        let is_stuck = held.queue(|cq| is_stuck(cq));
-        if held.release() {
-            self.reap();
-            return None;
-        }
-        Some(is_stuck)
-    }
-
-    /// Closes the ring, and waits until nothing is in flight.
-    pub(super) fn wait_for_end(&self) {
-        self.wait_as_guard(
-            |context| if self.poll_shutdown(context.waker()) { Poll::Ready(()) } else { Poll::Pending },
-            || self.is_over(),
-        );
-    }
-
-    /// Closes the ring, waits until nothing is in flight, and reaps all of it: for the last handle. The role is never
-    /// free again.
-    pub(super) fn end(&self) {
-        self.wait_for_end();
-        let held = loop {
-            match self.reaper.try_take() {
-                Some(held) => break held,
-                None => thread::yield_now(),
-            }
-        };
-        loop {
-            let mut ends = Ends::default();
-            let (_, is_more) = self.look(&held, &mut ends, None);
-            ends.settle(self);
-            if !is_more {
-                break;
-            }
-        }
-        let _ = ManuallyDrop::new(held);
-        // Others have let go of the role, and may still be freeing what they have found.
-        while *lock(&self.reaper.unfreed) > 0 {
-            thread::yield_now();
-        }
-    }
 }

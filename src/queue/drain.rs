@@ -3,7 +3,7 @@
 use super::reaper::Inner;
 use crate::cqe::Cqe;
 
-/// The completions that were there when [`CompletionQueue::drain`] was called.
+/// The completions that were there when [`drain`](super::CompletionQueue::drain) was called.
 ///
 /// Each is taken as it is yielded; dropping or forgetting the rest leaves it in the queue.
 #[derive(Debug)]
