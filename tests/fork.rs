@@ -4,12 +4,15 @@
 //! test holds, completions that wait. Then the process forks. The child uses both halves in every way
 //! and drops them; an alarm ends a child that hangs. Afterwards the parent finishes all it had begun, and every buffer,
 //! completion and credit must be there. The child's verdict comes back by a pipe (`support/child.rs`).
+//! `fork/rings.rs` does the same with rings and their operations.
 #![expect(unsafe_code, reason = "pushes entries")]
 
 #[path = "support/child.rs"]
 mod child;
 #[path = "support/hold.rs"]
 mod hold;
+#[path = "fork/rings.rs"]
+mod rings;
 #[path = "support/watchdog.rs"]
 mod watchdog;
 
