@@ -3,7 +3,7 @@
 //! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs
 //! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. Other rounds
 //! (`no_alloc/order.rs`) have chains, barriers, shared completions, cancels, and operations done in parts; others
-//! (`no_alloc/vdm.rs`) the futures of virtual data movers. The count is
+//! (`no_alloc/rings.rs`, `no_alloc/vdm.rs`) what rings and virtual data movers await. The count is
 //! that of the whole process, since most of the work is done by the queue's own threads; so this binary has no test
 //! harness, whose threads would be counted too.
 //!
@@ -17,6 +17,8 @@
 
 #[path = "no_alloc/order.rs"]
 mod order;
+#[path = "no_alloc/rings.rs"]
+mod rings;
 #[path = "no_alloc/vdm.rs"]
 mod vdm;
 
@@ -371,6 +373,8 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("a_users_mover_on_threads", a_users_mover_on_threads),
     ("a_users_mover_driven_by_the_caller", a_users_mover_driven_by_the_caller),
     ("four_submitters", four_submitters),
+    ("rings_of_each_drive", rings::of_each_drive),
+    ("rings_with_a_users_mover", rings::with_a_users_mover),
     ("virtual_data_movers", vdm::virtual_data_movers),
 ];
 
