@@ -48,8 +48,9 @@ pub(super) struct Parts {
 #[derive(Debug)]
 struct Reactor {
     bell: Doorbell,
-    /// Somebody has asked for the ring to be driven, or to be told: what is left to be driven is his.
-    is_there: OnceLock<()>,
+    /// It sleeps, or is on its way since it was told: what is left to be driven is its own to do. One that drives and
+    /// does not sleep may never come again.
+    sleeps: Mutex<bool>,
     /// How many completed operations it has been told of by `drive`.
     told: Mutex<u64>,
     /// How many have kept it from sleeping.
@@ -151,7 +152,7 @@ impl Parts {
         let fd = cq.as_fd().try_clone_to_owned().map_err(BuildError::Os)?;
         let reactor = Reactor {
             bell: Doorbell::default(),
-            is_there: OnceLock::new(),
+            sleeps: Mutex::new(false),
             told: Mutex::new(0),
             heard: Mutex::new(0),
             fd: File::from(fd),
@@ -277,14 +278,18 @@ impl Parts {
         }
     }
 
-    /// Whether somebody drives by himself.
+    /// Whether a reactor sleeps that was told, or will be, what there is to drive.
     pub(super) fn has_reactor(&self) -> bool {
-        self.reactor.is_there.get().is_some()
+        *self.reactor.sleeps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_reactor(&self, sleeps: bool) {
+        *self.reactor.sleeps.lock().unwrap_or_else(PoisonError::into_inner) = sleeps;
     }
 
     /// How many operations have completed since this was last asked.
     pub(super) fn news(&self) -> usize {
-        self.reactor.is_there.get_or_init(|| ());
+        self.note_reactor(false);
         let mut told = self.reactor.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let completed = self.reaper.completed.get();
@@ -295,7 +300,7 @@ impl Parts {
     /// Announces that a reactor is about to sleep.
     pub(super) fn arm(&self) -> Arm {
         let bell = &self.reactor.bell;
-        self.reactor.is_there.get_or_init(|| ());
+        self.note_reactor(true);
         let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
         bell.announce(Wake::Armed, *heard + 1);
         let left = self.arm_queue();
@@ -305,6 +310,7 @@ impl Parts {
         if arm == Arm::Armed || !bell.retract() {
             return Arm::Armed;
         }
+        self.note_reactor(false);
         *heard = completed;
         arm
     }
