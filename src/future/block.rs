@@ -80,8 +80,8 @@ impl Parts {
                 }
                 None => {
                     parker.sleep(seen, None);
-                    self.strike(parker);
-                    Arm::NotEmpty
+                    self.answer_as_heir(parker);
+                    Arm::Armed
                 }
             };
         }
@@ -100,9 +100,19 @@ impl Parts {
         let left = self.arm_queue();
         if left == Arm::Armed {
             parker.sleep(seen, None);
+            self.answer_as_heir(parker);
+        } else {
+            self.strike(parker);
         }
-        // Not there any more: somebody has left something.
-        if self.strike(parker) { left } else { Arm::NotEmpty }
+        left
+    }
+
+    /// Ends being an heir. Who was called looks, and calls another one only if that leaves something: two who sleep would
+    /// else call each other, in turn and without end.
+    fn answer_as_heir(&self, parker: &Arc<Parker>) {
+        if !self.strike(parker) {
+            self.drive(self.plan.poll_budget);
+        }
     }
 
     /// Reaps and helps. None: somebody else has the role, and this thread is among his heirs.
