@@ -84,9 +84,14 @@ impl Rings {
         }
         self.sets.clear();
         // As many as there is room for, and others that are cancelled or refused.
-        let mover = self.mover;
+        // (A ring has room for so many cancels that nobody has heard yet.)
+        let (mover, mut cancels) = (self.mover, ENTRIES);
         self.begin(|ring, set| match set.try_start() {
-            Ok(set) => set.cancel(),
+            Ok(set) if cancels > 0 => {
+                cancels -= 1;
+                set.cancel()
+            }
+            Ok(set) => set,
             Err(full) => ring.memset(full.buffers, 1).on(mover).cancel(),
         });
         self.end(Self::block);

@@ -172,7 +172,7 @@ fn a_batch_is_cancelled_as_far_as_it_has_not_begun() {
             assert!(poll(&mut batch).is_pending(), "a mover has some of it");
             hold.release(10);
             let failed = run(batch).unwrap_err();
-            assert_eq!(failed.error, OpError::Mover(Status::CANCELLED, 0), "{name}");
+            assert_eq!(failed.error, OpError::Cancelled, "{name}");
             let done = failed.buffers.iter().zip(0..).filter(|((page, _), value)| page == &vec![*value; 600]).count();
             assert_eq!(done, 4, "{name}: those that the mover had, and no others");
         }

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::future::{join, join_all, poll_fn, select};
 use memring::queue::Drive;
@@ -304,6 +305,43 @@ fn who_blocks_does_what_others_have_begun() {
             ledger.close();
             flag.raise();
         });
+    });
+}
+
+/// Those who sleep are told of what there is to do, and not of each other.
+#[test]
+fn those_who_block_let_each_other_sleep() {
+    must_end(|| {
+        for (name, builder) in queued() {
+            let ring = builder().build().unwrap();
+            let (flags, ledger) = ([Flag::default(), Flag::default(), Flag::default()], Ledger::default());
+            let polls = Mutex::new(0);
+            thread::scope(|threads| {
+                for flag in &flags {
+                    let (ring, polls) = (&ring, &polls);
+                    threads.spawn(move || {
+                        let counted = poll_fn(|context| {
+                            *polls.lock().unwrap() += 1;
+                            flag.poll(context)
+                        });
+                        ring.block_on(counted).unwrap();
+                    });
+                }
+                flags.iter().for_each(Flag::is_awaited);
+                for value in 0..10 {
+                    drop(ring.memset(ledger.make(5000, 9), value).try_start().unwrap());
+                }
+                ledger.close();
+                // There is nothing to do any more: a moment, in which they would poll thousands of times.
+                let (_sender, nobody) = mpsc::channel::<()>();
+                let _: Result<(), _> = nobody.recv_timeout(Duration::from_millis(50));
+                let before = *polls.lock().unwrap();
+                let _: Result<(), _> = nobody.recv_timeout(Duration::from_millis(100));
+                let after = *polls.lock().unwrap();
+                flags.iter().for_each(Flag::raise);
+                assert!(after - before < 10, "{name}: {} polls for nothing", after - before);
+            });
+        }
     });
 }
 

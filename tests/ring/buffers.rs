@@ -168,15 +168,15 @@ mod of_bytes {
                 let src = Bytes::from(pattern(5000));
                 let (dst, _) = ring.block_on(ring.memcpy(vec![0; 5000], src.clone())).unwrap().unwrap();
                 assert_eq!(dst, src);
-                let part = src.slice(10..4000);
+                let part = Bytes::slice(&src, 10..4000);
                 let (dst, _) = ring.block_on(ring.memcpy(BytesMut::zeroed(3990), part.clone())).unwrap().unwrap();
                 assert_eq!(dst, part);
                 let (dst, src) = ring.block_on(ring.memcpy(vec![0; 3990], dst)).unwrap().unwrap();
                 assert_eq!(dst, src);
-                let moved = ring.memmove(src.slice(..2000), 0..1000, 1000);
+                let moved = ring.memmove(IoBuf::slice(src, ..2000), 0..1000, 1000);
                 let moved = ring.block_on(moved).unwrap().unwrap().into_inner();
                 assert_eq!(moved[1000..2000], part[..1000]);
-                assert_eq!(ring.block_on(ring.memset(moved, 3)).unwrap().unwrap(), [3; 3990][..]);
+                assert_eq!(ring.block_on(ring.memset(moved, 3)).unwrap().unwrap()[..], [3; 3990]);
             });
         });
     }

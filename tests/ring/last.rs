@@ -197,7 +197,8 @@ type Shelf<T> = Arc<Mutex<Option<T>>>;
 #[test]
 fn a_waker_may_drop_the_last_handle_on_a_drivers_thread() {
     must_end(|| {
-        for (name, builder) in queued() {
+        // Where callers drive it is their own poll that wakes.
+        for (name, builder) in queued().filter(|(name, _)| !name.contains("caller")) {
             for operation_last in [false, true] {
                 eprintln!("{name}, the operation is last: {operation_last}");
                 let (ring, mover, farewell) = mortal(builder());

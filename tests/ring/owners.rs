@@ -1,7 +1,7 @@
 //! Who owns the buffers: operations are dropped, forgotten and cancelled at every point of their lives.
 
 use memring::queue::Drive;
-use memring::{Failed, OpError, Operation, Ring, State, Status};
+use memring::{Failed, OpError, Operation, Ring, State};
 
 use crate::canary::{Canary, Ledger};
 use crate::movers::held;
@@ -144,7 +144,7 @@ fn is_right(result: Result<(Canary, Canary), Failed<(Canary, Canary)>>, value: u
     match result {
         Ok((dst, src)) => assert!(dst.is_all(value) && src.is_all(value)),
         Err(Failed { error, buffers: (_, src) }) => {
-            assert_eq!(error, OpError::Mover(Status::CANCELLED, 0));
+            assert_eq!(error, OpError::Cancelled);
             assert!(src.is_all(value), "a source is not written");
         }
     }
