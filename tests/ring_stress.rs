@@ -9,9 +9,9 @@
 //! writes to what AddressSanitizer has poisoned, and one that is never dropped is a leak to LeakSanitizer. What is
 //! awaited is judged, too. No operation is forgotten here: that is a leak by design.
 //!
-//! Not under ThreadSanitizer: what orders a ring's threads is partly in parts of std that come compiled (contended locks,
-//! the drops of `Arc`), where it does not see. The rings' own edges are models (`loom-tests/`), and the movers', which
-//! are those that touch the buffers, are under it in `stress.rs`.
+//! Not under ThreadSanitizer: what orders a ring's threads is partly in parts of std that come compiled (contended
+//! locks, the drops of `Arc`), where it does not see. The rings' own edges are models (`loom-tests/`), and the movers',
+//! which are those that touch the buffers, are under it in `stress.rs`.
 //!
 //! The number of operations bounds the time; `MEMRING_STRESS=full` multiplies it, and `MEMRING_SEED` repeats a run.
 #![expect(unsafe_code, reason = "implements buffers and a mover")]

@@ -107,8 +107,8 @@ impl Parts {
         left
     }
 
-    /// Ends being an heir. Who was called looks, and calls another one only if that leaves something: two who sleep would
-    /// else call each other, in turn and without end.
+    /// Ends being an heir. Who was called looks, and calls another one only if that leaves something: two who sleep
+    /// would else call each other, in turn and without end.
     fn answer_as_heir(&self, parker: &Arc<Parker>) {
         if !self.strike(parker) {
             self.drive(self.plan.poll_budget);

@@ -16,6 +16,7 @@ fn main() {
     });
     assert_eq!((answer, dst == src, both == src), (Ok(5), true, true));
     let copy = ring.memcpy(Vec::with_capacity(8).spare(8), src.slice(..8));
-    let (dst, _) = std::thread::spawn(move || ring.block_on(copy)).join().expect("a thread").expect("it may").expect("it can");
+    let elsewhere = std::thread::spawn(move || ring.block_on(copy));
+    let (dst, _) = elsewhere.join().expect("a thread").expect("it may").expect("it can");
     assert_eq!(dst.into_inner(), [7; 8]);
 }

@@ -37,8 +37,8 @@ fn operations_begin_in_the_order_in_which_they_came() {
     });
 }
 
-/// Sixty-four tasks share four entries. One operation is let go at a time, and each task comes to its next one before the
-/// next is let go: then they have their turns in a circle, however long they go on.
+/// Sixty-four tasks share four entries. One operation is let go at a time, and each task comes to its next one before
+/// the next is let go: then they have their turns in a circle, however long they go on.
 #[test]
 fn nobody_starves() {
     const TASKS: usize = 64;
@@ -236,7 +236,8 @@ fn no_cancel_is_forgotten() {
         assert!(poll(&mut first).is_pending());
         let mut waiting: Vec<_> = (0..WAITING).map(|_| ring.memset(vec![9; 1000], 3).on(holder)).collect();
         assert!(waiting.iter_mut().all(|set| poll_with(set, &waker).is_pending()));
-        // One is let go, and whoever reaps it goes on with the first in line, and stands before the gate, with the role.
+        // One is let go, and whoever reaps it goes on with the first in line, and stands before the gate, with the
+        // role.
         hold.release(1);
         gate.wait();
         let waiting: Vec<_> = waiting.into_iter().map(Operation::cancel).collect();

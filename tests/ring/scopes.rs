@@ -226,7 +226,8 @@ fn a_fault_fails_the_scope_and_the_rest_is_done() {
             libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
         };
         assert_ne!(mapping, libc::MAP_FAILED);
-        // SAFETY: it is mapped, for as long as the process lives; rings with the guard may meet what cannot be accessed.
+        // SAFETY: it is mapped, for as long as the process lives; rings with the guard may meet what cannot be
+        // accessed.
         let nowhere: &'static [u8] = unsafe { std::slice::from_raw_parts(mapping.cast(), len) };
         for (name, builder) in SETUPS {
             let ring = builder().fault_guard().entries(8).build().unwrap();
