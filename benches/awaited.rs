@@ -7,7 +7,8 @@
 //! | scope | `Ring::scope`, a `memcpy` a page |
 //! | batch | `Ring::batch`, one future of 4096 copies of owned buffers |
 //! | awaited in order | 4096 operations, each begun at once, then awaited one after the other |
-//! | join_all | the same by `futures_util::future::join_all`, whose own price is in it |
+//! | awaited in order, polls help | the same on a ring whose polls help the worker |
+//! | join_all | as awaited in order, by `futures_util::future::join_all`, whose own price is in it |
 //! | spawn_blocking | tokio: 4096 closures that copy on at most one thread, awaited one after the other |
 //!
 //! The queue pair and the ring have one worker, and a caller that blocks helps it, as in a scope. One that awaits does
@@ -46,6 +47,10 @@ fn check(copies: &Copies) {
 
 fn ring() -> Ring {
     Ring::builder().entries(PAGES).workers(1).build().expect("a ring")
+}
+
+fn helped() -> Ring {
+    Ring::builder().entries(PAGES).workers(1).polls_help().build().expect("a ring")
 }
 
 fn runtime() -> Runtime {
@@ -177,6 +182,7 @@ fn main() {
         Entry::new("scope", || Scope { ring: ring(), copies: copies() }),
         Entry::new("batch", || awaiting(batch)),
         Entry::new("awaited in order", || awaiting(in_order)),
+        Entry::new("awaited in order, polls help", || Awaiting { ring: helped(), ..awaiting(in_order) }),
         Entry::new("join_all", || awaiting(joined)),
         Entry::new("spawn_blocking", || awaiting(blocking)),
     ];

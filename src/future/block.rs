@@ -128,7 +128,7 @@ impl Parts {
                 held
             }
         };
-        Some(self.help(held))
+        Some(self.help(held, self.plan.spin))
     }
 
     /// Takes the role, if it is free soon: a driver that reaps what it has completed has it for a moment.

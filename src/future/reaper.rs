@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
 use std::thread;
+use std::time::Duration;
 
 use memring_ring::slot::{Completed, Key};
 use memring_ring::{Counter, Role};
@@ -300,10 +301,17 @@ impl Parts {
         Some(left)
     }
 
+    /// As [`try_drive`](Parts::try_drive), and helps the workers: one chunk of what waits for them.
+    pub(super) fn try_help(&self) -> Option<Arm> {
+        let left = self.help(self.reaper.try_take()?, Duration::ZERO);
+        let _ = self.leave(left);
+        Some(left)
+    }
+
     /// Reaps, and helps if there is nobody else to drive: for a thread that does nothing else.
     pub(super) fn reap_as_thread(&self) -> Arm {
         match self.reaper.call() {
-            Some(held) if self.plan.is_caller_driven => self.help(held),
+            Some(held) if self.plan.is_caller_driven => self.help(held, self.plan.spin),
             Some(held) => self.serve(held, None),
             None => Arm::Armed,
         }
@@ -339,10 +347,10 @@ impl Parts {
         }
     }
 
-    /// Helps a little, and serves. While there is something to help with, something is left.
-    pub(super) fn help(&self, held: Held<'_>) -> Arm {
+    /// Helps, or looks for something to help with for so long, and serves. While there is something, something is left.
+    pub(super) fn help(&self, held: Held<'_>, spin: Duration) -> Arm {
         // In a forked child it is an error, and the look finds nothing.
-        let gets_on = held.queue(|cq| cq.wait(1, Some(self.plan.spin)).is_ok_and(|ready| ready > 0));
+        let gets_on = held.queue(|cq| cq.wait(1, Some(spin)).is_ok_and(|ready| ready > 0));
         let left = self.serve(held, None);
         if gets_on { Arm::NotEmpty } else { left }
     }

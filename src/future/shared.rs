@@ -195,10 +195,11 @@ impl Parts {
         if self.direct.is_forked() {
             return Poll::Ready(Some(OpError::Forked));
         }
-        if self.plan.is_caller_driven && self.thread.is_none() {
+        if self.plan.polls_help || (self.plan.is_caller_driven && self.thread.is_none()) {
             // Whoever has driven comes again, even if that has completed it: a task that awaits one after the other
             // would else go on and on, and keep its executor from all others. So does who finds another at it.
-            if self.try_drive() != Some(Arm::Armed) || self.places.outcome(key).is_some() {
+            let turn = if self.plan.polls_help { self.try_help() } else { self.try_drive() };
+            if turn != Some(Arm::Armed) || self.places.outcome(key).is_some() {
                 waker.wake_by_ref();
                 return Poll::Pending;
             }

@@ -6,13 +6,14 @@ use memring::{Ring, RingBuilder};
 pub(crate) type Setup = (&'static str, fn() -> RingBuilder);
 
 /// Every drive.
-pub(crate) const SETUPS: [Setup; 8] = [
+pub(crate) const SETUPS: [Setup; 9] = [
     ("inline", || Ring::builder().workers(0).inline_max(usize::MAX)),
     ("driven by the caller", || Ring::builder().workers(0)),
     ("driven by the caller, in parts", || Ring::builder().workers(0).poll_budget(4096)),
     ("one worker", || Ring::builder().workers(1)),
     ("two workers", || Ring::builder().workers(2)),
     ("two workers, nothing inline", || Ring::builder().workers(2).inline_max(0)),
+    ("one worker that polls help", || Ring::builder().workers(1).polls_help()),
     ("one worker and a reaper", || Ring::builder().workers(1).reaper_thread()),
     ("a reaper alone", || Ring::builder().workers(0).reaper_thread()),
 ];
