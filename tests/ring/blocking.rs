@@ -314,7 +314,7 @@ fn those_who_block_let_each_other_sleep() {
     must_end(|| {
         for (name, builder) in queued() {
             let ring = builder().build().unwrap();
-            let (flags, ledger) = ([Flag::default(), Flag::default(), Flag::default()], Ledger::default());
+            let (flags, ledger) = ([(); 6].map(|()| Flag::default()), Ledger::default());
             let polls = Mutex::new(0);
             thread::scope(|threads| {
                 for flag in &flags {
@@ -328,8 +328,9 @@ fn those_who_block_let_each_other_sleep() {
                     });
                 }
                 flags.iter().for_each(Flag::is_awaited);
-                for value in 0..10 {
+                for value in 0..100 {
                     drop(ring.memset(ledger.make(5000, 9), value).try_start().unwrap());
+                    (0..10).for_each(|_| thread::yield_now());
                 }
                 ledger.close();
                 // There is nothing to do any more: a moment, in which they would poll thousands of times.

@@ -301,7 +301,7 @@ fn a_scope_in_a_ring_that_was_shut_down() {
 fn a_scope_that_meets_a_shutdown_half_way() {
     must_end(|| {
         for (name, builder) in SETUPS {
-            for _ in 0..30 {
+            for _ in 0..10 {
                 let ring = builder().entries(64).build().unwrap();
                 std::thread::scope(|threads| {
                     for _ in 0..2 {

@@ -43,9 +43,17 @@ fn it_completes_when_what_is_in_flight_has_ended() {
                 let (ring, mover, hold) = held(builder().entries(4), drive);
                 let mut kept: Vec<_> = (0..4).map(|value| ring.memset(vec![0; 600], value).on(mover)).collect();
                 let mut waiting: Vec<_> = (0..40).map(|_| ring.memset(vec![7; 600], 1).on(mover)).collect();
-                assert!(kept.iter_mut().chain(&mut waiting).all(|set| poll(set).is_pending()));
+                let (refused, waker) = Wakes::new();
+                assert!(kept.iter_mut().all(|set| poll(set).is_pending()));
+                assert!(waiting.iter_mut().all(|set| poll_with(set, &waker).is_pending()));
                 hold.wait_for(4);
                 let mut ends: Vec<_> = (0..3).map(|_| (ring.shutdown(), Wakes::new())).collect();
+                // One poll closes it, and those who wait are woken, without another look.
+                let (end, (_, waker)) = &mut ends[0];
+                assert!(poll_with(end, waker).is_pending());
+                while refused.count() < 40 {
+                    refused.wait_for_more(refused.count());
+                }
                 for (end, (_, waker)) in &mut ends {
                     assert!(poll_with(end, waker).is_pending());
                     assert!(poll_with(end, waker).is_pending());
