@@ -196,6 +196,56 @@ fn one_drive_makes_no_reactor() {
     });
 }
 
+/// Somebody drives once, just as a driver frees the room that another waits for, and then never again.
+///
+/// What he feeds from the line is for callers to do, and he does not come again. The one whose it is found nothing to
+/// drive when he came, and sleeps: nobody tells him.
+#[test]
+#[ignore = "hangs: in a ring of both drives, who feeds the line and goes away wakes nobody whose turn has come"]
+fn who_passes_by_leaves_nobody_asleep() {
+    must_end(|| {
+        for (name, builder) in queued() {
+            for polls in [false, true] {
+                eprintln!("{name}, polls: {polls}");
+                let (ring, mover, hold) = held(builder().entries(1), Drive::Threads(1));
+                for round in 0..300 {
+                    let kept = ring.memset(vec![0; 1000], 1).on(mover);
+                    let mut kept = Some(kept.try_start().unwrap_or_else(|failed| panic!("{name}: {}", failed.error)));
+                    let mut next = ring.memset(vec![0; 1000], 3);
+                    let (wakes, waker) = Wakes::new();
+                    hold.wait_for(1);
+                    // Until it is told of nothing any more.
+                    let mut seen = usize::MAX;
+                    while seen != wakes.count() {
+                        seen = wakes.count();
+                        assert!(poll_with(&mut next, &waker).is_pending());
+                    }
+                    let passer = std::thread::spawn({
+                        let (ring, mut kept) = (ring.clone(), if polls { kept.take() } else { None });
+                        move || {
+                            for _ in 0..round {
+                                match &mut kept {
+                                    Some(kept) => _ = poll(kept).is_ready(),
+                                    None => _ = ring.drive(1),
+                                }
+                            }
+                        }
+                    });
+                    hold.release(1);
+                    passer.join().unwrap();
+                    loop {
+                        seen = wakes.wait_for_more(seen);
+                        if let std::task::Poll::Ready(set) = poll_with(&mut next, &waker) {
+                            assert_eq!(set.unwrap(), [3; 1000], "{name}");
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn what_waits_is_cancelled_without_a_turn() {
     must_end(|| {
