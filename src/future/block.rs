@@ -14,7 +14,7 @@ use super::parker::Parker;
 use super::reaper::{Ends, Held, is_in_a_queue, is_stuck, lock};
 use super::shared::Parts;
 use super::verb::Verb;
-use crate::os::abort;
+use crate::os::abort_over_memory_in_use;
 use crate::queue::Arm;
 
 impl Parts {
@@ -166,12 +166,7 @@ impl Parts {
             let end = poll(context);
             if end.is_pending() && self.direct.abandoned() > 0 {
                 match self.is_stuck() {
-                    Some(true) if !is_ready() => {
-                        let operations = self.direct.in_flight();
-                        abort(format_args!(
-                            "a mover panicked with {operations} operations under way that may still touch memory"
-                        ));
-                    }
+                    Some(true) if !is_ready() => abort_over_memory_in_use(self.direct.in_flight()),
                     Some(false) => {}
                     Some(true) | None => context.waker().wake_by_ref(),
                 }

@@ -3,6 +3,12 @@
 use core::fmt;
 use std::io::{self, Write};
 
+/// A mover broke down while it may still touch the memory of so many operations: to return would let it go.
+#[cold]
+pub(crate) fn abort_over_memory_in_use(operations: u64) -> ! {
+    abort(format_args!("a mover panicked with {operations} operations under way that may still touch memory"))
+}
+
 /// Says why, if standard error takes it, and ends the process. Nothing unwinds from here.
 #[cold]
 pub(crate) fn abort(why: fmt::Arguments<'_>) -> ! {

@@ -10,7 +10,7 @@ pub(crate) mod fault;
 mod fork;
 mod futex;
 
-pub(crate) use end::abort;
+pub(crate) use end::{abort, abort_over_memory_in_use};
 pub(crate) use eventfd::EventFd;
 pub(crate) use fork::Birth;
 pub(crate) use futex::Futex;

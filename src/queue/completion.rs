@@ -13,7 +13,7 @@ use super::stats::Stats;
 use super::{Reaping, WaitError};
 use crate::cqe::Cqe;
 use crate::mover::Budget;
-use crate::os::abort;
+use crate::os::abort_over_memory_in_use;
 
 /// What [`CompletionQueue::arm`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -452,8 +452,7 @@ impl Drop for CompletionQueue {
             inner.wait(1, None);
         }
         if inner.core.outlet.in_flight() > 0 {
-            let operations = inner.core.outlet.in_flight();
-            abort(format_args!("a mover panicked with {operations} operations under way that may still touch memory"));
+            abort_over_memory_in_use(inner.core.outlet.in_flight());
         }
         inner.dismiss();
         drop_inner(&mut self.inner);

@@ -6,7 +6,6 @@
 
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::abort;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
@@ -17,7 +16,7 @@ use super::future::{Run, State};
 use super::mover::Mover;
 use super::notifier::{Notifier, NotifierType};
 use super::operation::{Operation, OperationOutput};
-use crate::os::Birth;
+use crate::os::{Birth, abort_over_memory_in_use};
 use crate::sqe::OpFlags;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -149,19 +148,13 @@ impl<M: Mover> Movers for Desk<M> {
                 match catch_unwind(AssertUnwindSafe(|| plug.check())) {
                     Ok(State::Running) => thread::yield_now(),
                     Ok(State::Idle | State::Complete) => break,
-                    Err(_) => abort_over_memory_in_use(),
+                    // It was asked for the end of this one.
+                    Err(_) => abort_over_memory_in_use(1),
                 }
             }
         }
         lock(&self.books).left.clear();
     }
-}
-
-/// A user's mover has panicked where it was asked for the end of an operation.
-#[cold]
-fn abort_over_memory_in_use() -> ! {
-    eprintln!("memring: a mover panicked with an operation under way that may still touch memory; aborting");
-    abort()
 }
 
 impl<M: Mover> Plug<M> {
