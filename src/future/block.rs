@@ -11,10 +11,10 @@ use std::time::Instant;
 use super::failed::BlockError;
 use super::operation::Operation;
 use super::parker::Parker;
-use super::reaper::{Ends, Held, is_in_a_queue, is_stuck, lock};
+use super::reaper::{Ends, Held, is_in_a_queue, is_stuck};
 use super::shared::Parts;
 use super::verb::Verb;
-use crate::os::abort_over_memory_in_use;
+use crate::os::{abort_over_memory_in_use, lock};
 use crate::queue::Arm;
 
 impl Parts {

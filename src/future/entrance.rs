@@ -19,7 +19,7 @@
 use core::fmt;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use memring_ring::slot::Key;
 use slab::Slab;
@@ -27,6 +27,7 @@ use slab::Slab;
 use super::failed::OpError;
 use super::places::Places;
 use crate::error::PushError;
+use crate::os::lock;
 use crate::queue::SubmissionQueue;
 use crate::sqe::Sqe;
 
@@ -83,11 +84,6 @@ impl fmt::Debug for Numbered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Numbered").field("key", &self.key).field("waiting", &self.waiting).finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half-way; after a panic elsewhere they hold what they held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Entrance {

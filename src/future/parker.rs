@@ -3,10 +3,11 @@
 //! A wake is a number that goes up, so one that comes while its thread does something else is not lost, and blocking
 //! calls inside blocking calls do not take each other's wakes.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use crate::os::lock;
 use crate::queue::Arm;
 
 /// How often who blocks looks again at a mover that does not signal.
@@ -31,12 +32,12 @@ impl Parker {
 
     /// How often it was woken.
     pub(super) fn wakes(&self) -> u64 {
-        *self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.wakes)
     }
 
     /// Sleeps while it has been woken `seen` times, for at most `limit`.
     pub(super) fn sleep(&self, seen: u64, limit: Option<Duration>) {
-        let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakes = lock(&self.wakes);
         // Whatever the outcome, the caller looks again.
         match limit {
             None => drop(self.changed.wait_while(wakes, |wakes| *wakes == seen)),
@@ -54,7 +55,7 @@ impl Parker {
     }
 
     pub(super) fn unpark(&self) {
-        *self.wakes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *lock(&self.wakes) += 1;
         self.changed.notify_one();
     }
 }

@@ -18,7 +18,7 @@
 use core::mem::ManuallyDrop;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::task::Waker;
 use std::thread;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use super::failed::OpError;
 use super::parker::Parker;
 use super::shared::Parts;
 use crate::cqe::Status;
+use crate::os::lock;
 use crate::queue::{Arm, CompletionQueue, is_driver_thread};
 
 /// So many wakers are carried out of one look: whoever has the role is not to keep it for long.
@@ -137,11 +138,6 @@ fn contain(foreign: impl FnOnce()) {
         // What a payload's drop does is unknown.
         Box::leak(payload);
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half-way.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {

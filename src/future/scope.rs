@@ -20,7 +20,6 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::PoisonError;
 
 use memring_ring::slot::Key;
 
@@ -28,7 +27,7 @@ use super::failed::{BlockError, OpError};
 use super::shared::Parts;
 use super::verb::moved;
 use crate::error::PushError;
-use crate::os::abort;
+use crate::os::{abort, lock};
 use crate::queue::SubmissionQueue;
 use crate::sqe::{MoverId, OpFlags, ROUTED, Sqe};
 
@@ -136,7 +135,7 @@ impl Drop for MustReturn {
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     fn new(parts: &'env Parts) -> Self {
-        let spare = parts.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = lock(&parts.spares).pop();
         let sq = Some(spare.unwrap_or_else(|| parts.direct.clone()));
         let waiting = [Sqe::nop(); TOGETHER];
         let inside = Inside { sq, waiting, count: 0, touched: 0, piece: None, last: None, error: None };
@@ -153,7 +152,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             return inside.error;
         }
         let sq = inside.sq.take();
-        self.parts.spares.lock().unwrap_or_else(PoisonError::into_inner).extend(sq);
+        lock(&self.parts.spares).extend(sq);
         inside.error
     }
 

@@ -5,7 +5,7 @@ use core::ops::Deref;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use std::thread;
 
@@ -18,6 +18,7 @@ use super::failed::OpError;
 use super::parker::Parker;
 use super::places::Places;
 use super::reaper::{Reaper, failure_of, is_at_work};
+use crate::os::lock;
 use crate::queue::{Arm, BuildError, QueuePair, Route, SubmissionQueue, is_driver_thread};
 
 /// What handles and operations share: the last of them that goes closes the ring, and waits for what is in flight.
@@ -281,18 +282,18 @@ impl Parts {
 
     /// Whether a reactor sleeps that was told, or will be, what there is to drive.
     pub(super) fn has_reactor(&self) -> bool {
-        *self.reactor.sleeps.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.reactor.sleeps)
     }
 
     fn note_reactor(&self, sleeps: bool) {
-        *self.reactor.sleeps.lock().unwrap_or_else(PoisonError::into_inner) = sleeps;
+        *lock(&self.reactor.sleeps) = sleeps;
     }
 
     /// How many operations have completed since this was last asked.
     pub(super) fn news(&self) -> usize {
         self.note_reactor(false);
-        let mut told = self.reactor.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock(&self.reactor.told);
+        let mut heard = lock(&self.reactor.heard);
         let completed = self.reaper.completed.get();
         *heard = completed;
         usize::try_from(completed - std::mem::replace(&mut *told, completed)).unwrap_or(usize::MAX)
@@ -302,7 +303,7 @@ impl Parts {
     pub(super) fn arm(&self) -> Arm {
         let bell = &self.reactor.bell;
         self.note_reactor(true);
-        let mut heard = self.reactor.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = lock(&self.reactor.heard);
         bell.announce(Wake::Armed, *heard + 1);
         let left = self.arm_queue();
         let completed = self.reaper.completed.get();

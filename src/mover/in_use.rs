@@ -18,8 +18,9 @@ pub(crate) use unchecked::{InUse, Place};
 #[cfg(feature = "check-overlap")]
 mod checked {
     use std::collections::BTreeMap;
-    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::sync::Mutex;
 
+    use crate::os::lock;
     use crate::sqe::{Opcode, Sqe, SqeFlags};
 
     /// Where a submission queue stands: what the next entry is ordered with.
@@ -70,14 +71,10 @@ mod checked {
             Self(Mutex::default())
         }
 
-        fn lock(&self) -> MutexGuard<'_, Regions> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-
         /// Notes what entries use, of all of them; or of none, and gives back the index of the first that uses what is
         /// in use, with the entry that uses it.
         pub(crate) fn enter(&self, sqes: &[Sqe], place: &mut Place) -> Result<(), (usize, Sqe)> {
-            let mut regions = self.lock();
+            let mut regions = lock(&self.0);
             let before = (*place, regions.chains, regions.epoch);
             for (index, sqe) in sqes.iter().enumerate() {
                 if let Err(other) = regions.enter(sqe, place) {
@@ -91,7 +88,7 @@ mod checked {
 
         /// Nobody uses it any more.
         pub(crate) fn leave(&self, sqe: &Sqe) {
-            self.lock().leave(sqe);
+            lock(&self.0).leave(sqe);
         }
 
         /// What was pushed so far is submitted: its last chain ends.

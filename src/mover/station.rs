@@ -4,13 +4,13 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use memring_ring::{Counter, Credits, Lane, Roster, Wake};
 
 use super::Capabilities;
-use crate::os::{EventFd, Futex};
+use crate::os::{EventFd, Futex, lock};
 use crate::sqe::{MoverId, Sqe};
 
 /// Where a mover's entries wait, and who waits for them.
@@ -180,7 +180,7 @@ impl Asked {
     }
 
     fn add(&self, user_data: u64) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         if last.len() == last.capacity() {
             last.pop_front();
         }
@@ -192,7 +192,7 @@ impl Asked {
     fn hear(&self, heard: &mut u64, mut cancel: impl FnMut(u64)) {
         loop {
             let user_data = {
-                let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                let last = lock(&self.last);
                 let behind = self.count.get() - *heard;
                 let Ok(behind @ 1..) = usize::try_from(behind) else { return };
                 let behind = behind.min(last.len());

@@ -1,5 +1,5 @@
 //! What memring asks of the operating system: to sleep on a word, to wake a reactor, to know of a fork, to
-//! go on after a fault, to end.
+//! go on after a fault, to end; and locks that outlive a panic.
 //!
 //! The ground under all layers, Linux only. Nothing here knows an entry or a mover.
 
@@ -9,8 +9,10 @@ mod eventfd;
 pub(crate) mod fault;
 mod fork;
 mod futex;
+mod lock;
 
 pub(crate) use end::{abort, abort_over_memory_in_use};
 pub(crate) use eventfd::EventFd;
 pub(crate) use fork::Birth;
 pub(crate) use futex::Futex;
+pub(crate) use lock::lock;

@@ -18,10 +18,11 @@
 //! it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::stage::Stage;
 use crate::mover::Outlet;
+use crate::os::lock;
 use crate::sqe::{Sqe, SqeFlags};
 
 /// What the gate of a queue is doing.
@@ -80,7 +81,7 @@ impl Barrier {
     /// Submits a stage behind what is held, after `fold` has left only heads in it. Whatever the answer, the caller
     /// then lets in what [may go on](Barrier::next_let_in).
     pub(super) fn admit(&self, stage: &mut Stage, fold: impl FnOnce(&mut Stage)) -> Admission {
-        let mut hold = self.lock();
+        let mut hold = lock(&self.hold);
         if hold.phase == Phase::Released {
             if !stage.has(SqeFlags::DRAIN) {
                 return Admission::NotHeld;
@@ -100,19 +101,19 @@ impl Barrier {
 
     /// Marks what is held under this user data: it ends as cancelled when its turn comes. Returns how many.
     pub(super) fn cancel(&self, user_data: u64) -> u64 {
-        let mut hold = self.lock();
+        let mut hold = lock(&self.hold);
         let held = hold.queue.iter_mut().filter(|sqe| sqe.data() == user_data && !sqe.is_cancelled());
         held.map(|sqe| *sqe = sqe.cancelled()).count() as u64
     }
 
     /// How many entries are held, without the members of chains behind them.
     pub(super) fn held(&self) -> u64 {
-        self.lock().queue.len() as u64
+        lock(&self.hold).queue.len() as u64
     }
 
     /// The next entry that may go on, if there is one; else sees to it that somebody looks when there is.
     pub(super) fn next_let_in(&self) -> Option<Sqe> {
-        let mut hold = self.lock();
+        let mut hold = lock(&self.hold);
         loop {
             match hold.phase {
                 Phase::Released => return None,
@@ -144,9 +145,5 @@ impl Barrier {
         outlet.bell().watch(outlet.intake.passed() - hold.operations);
         // If the announcement is gone, somebody comes.
         outlet.in_flight() == hold.operations && outlet.bell().unwatch()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Hold> {
-        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

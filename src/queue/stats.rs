@@ -1,9 +1,10 @@
 //! Statistics: who executed what, and what waking cost.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::chain::Chains;
 use crate::mover::{Account, Outlet, Station, Tally};
+use crate::os::lock;
 use crate::sqe::{INLINE, MoverId};
 
 /// Who called a mover's poll.
@@ -139,7 +140,7 @@ impl Books {
 
     /// An account for a new submission queue: it alone writes it, so counting costs no locked instruction.
     pub(crate) fn open_submitter(&self, outlet: &Arc<Outlet>, chains: &Arc<Chains>) -> Arc<Account> {
-        let mut submitters = self.submitters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut submitters = lock(&self.submitters);
         // To be the only owner is to know all that earlier ones have written.
         if let Some(idle) = submitters.iter_mut().position(|account| Arc::get_mut(account).is_some()) {
             return Arc::clone(&submitters[idle]);
@@ -171,7 +172,7 @@ impl Books {
     fn submitters(&self) -> DriverStats {
         let (mover, name, driver) = (INLINE, "inline".to_owned(), Driver::Submitter);
         let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0 };
-        for account in self.submitters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for account in lock(&self.submitters).iter() {
             total.operations = total.operations.saturating_add(account.tally.operations());
             total.bytes = total.bytes.saturating_add(account.tally.bytes());
             total.batches = total.batches.saturating_add(account.tally.batches());

@@ -9,10 +9,12 @@
 //! A notifier is offered with each poll, and the one of the last poll counts. The mover says in it which it has used.
 
 use core::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Wake, Waker};
 
 use memring_ring::Counter;
+
+use crate::os::lock;
 
 /// How a poll's end is told: `enum future_notifier_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -222,7 +224,7 @@ impl Word {
     ///
     /// See [`Word`].
     pub fn change(&self) {
-        let locked = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = lock(&self.lock);
         self.changes.add(1);
         drop(locked);
         self.changed.notify_all();
@@ -309,7 +311,7 @@ impl Poller {
         let has_changed = self.word.changes.get() != self.seen;
         if has_changed {
             // Orders what comes after this behind what came before the change.
-            drop(self.word.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(lock(&self.word.lock));
         }
         has_changed
     }
@@ -320,7 +322,7 @@ impl Poller {
     ///
     /// See [`Notifier`].
     pub fn wait(&self) {
-        let locked = self.word.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = lock(&self.word.lock);
         // Whatever the outcome, the caller polls again.
         drop(self.word.changed.wait_while(locked, |()| self.word.changes.get() == self.seen));
     }

@@ -6,7 +6,7 @@
 
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
 
@@ -16,13 +16,8 @@ use super::future::{Run, State};
 use super::mover::Mover;
 use super::notifier::{Notifier, NotifierType};
 use super::operation::{Operation, OperationOutput};
-use crate::os::{Birth, abort_over_memory_in_use};
+use crate::os::{Birth, abort_over_memory_in_use, lock};
 use crate::sqe::OpFlags;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A verb that panicked has done nothing, and what is locked here is as it was.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A user's operation, as its future sees it.
 pub(super) trait Plugged: Send + Sync {
