@@ -112,7 +112,7 @@ impl<V: Verb> Operation<V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn no_cache(mut self) -> Self {
-        self.flags = OpFlags::from_bits(self.flags.bits() | OpFlags::NO_CACHE_HINT.bits());
+        self.flags = self.flags | OpFlags::NO_CACHE_HINT;
         self
     }
 
@@ -129,7 +129,7 @@ impl<V: Verb> Operation<V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn durable(mut self) -> Self {
-        self.flags = OpFlags::from_bits(self.flags.bits() | OpFlags::MEM_DURABLE.bits());
+        self.flags = self.flags | OpFlags::MEM_DURABLE;
         self
     }
 

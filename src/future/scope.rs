@@ -257,7 +257,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 impl<'scope> Scoped<'scope, '_> {
     /// The same, storing past the cache.
     pub fn no_cache(self) -> Self {
-        Self { flags: OpFlags::from_bits(self.flags.bits() | OpFlags::NO_CACHE_HINT.bits()), ..self }
+        Self { flags: self.flags | OpFlags::NO_CACHE_HINT, ..self }
     }
 
     /// The same, done by this mover.
