@@ -2,8 +2,6 @@
 
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
-use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Poll, Waker};
@@ -18,7 +16,7 @@ use super::failed::OpError;
 use super::parker::Parker;
 use super::places::Places;
 use super::reaper::{Reaper, failure_of, is_at_work};
-use crate::os::lock;
+use crate::os::{EventFd, lock};
 use crate::queue::{Arm, BuildError, QueuePair, Route, SubmissionQueue, is_driver_thread};
 
 /// What handles and operations share: the last of them that goes closes the ring, and waits for what is in flight.
@@ -56,8 +54,7 @@ struct Reactor {
     told: Mutex<u64>,
     /// How many have kept it from sleeping.
     heard: Mutex<u64>,
-    /// The queue's own, which the queue itself leaves alone since it has a hook.
-    fd: File,
+    fd: EventFd,
 }
 
 /// A place's operations have all ended.
@@ -150,13 +147,12 @@ impl Parts {
     fn new(pair: QueuePair, plan: Plan) -> Result<Self, BuildError> {
         let route = pair.route().clone();
         let (sq, cq) = pair.split();
-        let fd = cq.as_fd().try_clone_to_owned().map_err(BuildError::Os)?;
         let reactor = Reactor {
             bell: Doorbell::default(),
             sleeps: Mutex::new(false),
             told: Mutex::new(0),
             heard: Mutex::new(0),
-            fd: File::from(fd),
+            fd: EventFd::new().map_err(BuildError::Os)?,
         };
         Ok(Self {
             reaper: Reaper::new(cq, plan),
@@ -275,8 +271,7 @@ impl Parts {
         let Reactor { bell, fd, .. } = &self.reactor;
         let is_worth_a_wake = |_, target| self.reaper.completed.get() >= target || arm != Arm::Armed;
         if bell.ring(is_worth_a_wake, |_| false).wake == Some(Wake::Armed) {
-            // The only error is EAGAIN at a saturated counter: then it is readable already.
-            let _ = (&*fd).write(&1_u64.to_ne_bytes());
+            fd.signal();
         }
     }
 
@@ -318,8 +313,7 @@ impl Parts {
     }
 
     pub(super) fn clear_fd(&self) {
-        // The only error is EAGAIN: then it was unreadable already.
-        let _ = (&self.reactor.fd).read(&mut [0; 8]);
+        self.reactor.fd.clear();
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
