@@ -203,8 +203,7 @@ fn a_waker_may_drop_the_last_handle_on_a_drivers_thread() {
                 eprintln!("{name}, the operation is last: {operation_last}");
                 let (ring, mover, farewell) = mortal(builder());
                 let shelf: Shelf<(Ring, Operation<Memset<Vec<u8>>>)> = Arc::default();
-                let found = Arc::clone(&shelf);
-                let waker = waker(move || {
+                let part = move |found: &Shelf<_>| {
                     let (ring, set) = found.lock().unwrap().take().expect("it was put there");
                     if operation_last {
                         drop(ring);
@@ -213,17 +212,27 @@ fn a_waker_may_drop_the_last_handle_on_a_drivers_thread() {
                         drop(set);
                         drop(ring);
                     }
-                });
+                };
                 let mut set = ring.memset(vec![0; 1000], 1).on(mover);
-                // The shelf is locked until both lie there, so a waker that comes early waits.
+                // The shelf is locked until both lie there, so a waker that comes early waits. But a poll that helps
+                // may wake its own task, and that polls again.
                 let mut place = shelf.lock().unwrap();
-                let pending = poll_with(&mut set, &waker).is_pending();
+                let here = thread::current().id();
+                let is_pending = loop {
+                    let (found, (again, is_again)) = (Arc::clone(&shelf), mpsc::channel());
+                    let waker = waker(move || match thread::current().id() == here {
+                        true => again.send(()).expect("it is heard"),
+                        false => part(&found),
+                    });
+                    let is_pending = poll_with(&mut set, &waker).is_pending();
+                    if !is_pending || is_again.try_recv().is_err() {
+                        break is_pending;
+                    }
+                };
                 *place = Some((ring, set));
                 drop(place);
-                if pending {
-                    drop(waker);
-                } else {
-                    waker.wake();
+                if !is_pending {
+                    part(&shelf);
                 }
                 farewell.recv().expect("the ring ends");
             }
