@@ -11,7 +11,7 @@ use loom_tests::Fault::{Ring, Step};
 use loom_tests::{ASLEEP, Blocking, Event, Model, Notes, Payload, RACE, is_faulty, play};
 use memring_ring::slot::{Completed, Key, Registered};
 use memring_ring::sync::Mutant;
-use memring_ring::{Consumer, Doorbell, Gate, Passage, Producer, Role, Wake, completion};
+use memring_ring::{Consumer, Doorbell, Gate, Passage, Producer, Progress, Role, Wake, completion};
 
 use crate::slot::Tasks;
 
@@ -71,6 +71,18 @@ pub(crate) const MODELS: &[Model] = &[
             (Ring(Mutant::RoleRelease), RACE),
         ],
     },
+    Model {
+        name: "reaper::a_reactor_that_only_looks",
+        bound: 3,
+        body: a_reactor_that_only_looks,
+        catches: &[
+            (Step(COUNTS_FIRST), ASLEEP),
+            (Ring(Mutant::ProgressAdvance), ASLEEP),
+            (Ring(Mutant::ProgressObserve), ASLEEP),
+            (Ring(Mutant::SleeperFence), ASLEEP),
+            (Ring(Mutant::RingerFence), ASLEEP),
+        ],
+    },
 ];
 
 const ONLY_TRIES: &str = "who finds the role held leaves no call";
@@ -85,6 +97,7 @@ const NO_HEIR: &str = "the reaper does not look for an heir";
 const LISTED_LATE: &str = "the heir calls before it is on the list";
 const LOOKS_FIRST: &str = "the holder looks for an heir before it releases the role";
 const GOES: &str = "an heir that was chosen goes away";
+const COUNTS_FIRST: &str = "an operation is counted before it is complete";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -480,4 +493,63 @@ impl Help {
 fn heirs() {
     let actors: [fn(&Help); 3] = [|help| help.block_on(0), |help| help.block_on(1), |help| help.block_on(2)];
     play(Help::new(vec![1, 0, 2]), &actors, |help| assert!(help.queue.borrow().is_empty()));
+}
+
+/// A reactor that leaves no waker: it hears how many have completed, and looks.
+struct Reactor {
+    tasks: Tasks<1>,
+    key: Key,
+    completed: Progress,
+    bell: Doorbell,
+    blocking: Blocking,
+    fd: Event,
+}
+
+impl Reactor {
+    fn new() -> Self {
+        let tasks = Tasks::new();
+        let key = tasks.slots.open(0, 1);
+        Self {
+            tasks,
+            key,
+            completed: Progress::default(),
+            bell: Doorbell::default(),
+            blocking: Blocking::new(),
+            fd: Event::new(),
+        }
+    }
+
+    /// Whoever reaps: completes it, counts it, and tells the reactor.
+    fn reap(&self) {
+        if is_faulty(COUNTS_FIRST) {
+            self.completed.advance(1);
+        }
+        assert_eq!(self.tasks.complete(self.key, |_| 0, |_| ()), Completed::Nobody);
+        if !is_faulty(COUNTS_FIRST) {
+            self.completed.advance(1);
+        }
+        let is_reached = |_, target| self.completed.done() >= target;
+        if self.bell.ring_with(&self.blocking, is_reached, |_| false).wake == Some(Wake::Armed) {
+            self.fd.signal();
+        }
+    }
+
+    /// Looks, and sleeps until it hears of more than it has heard of.
+    fn watch(&self) {
+        let mut heard = 0;
+        while !self.tasks.slots.is_complete(self.key) {
+            self.bell.announce(Wake::Armed, heard + 1);
+            let now = self.completed.done();
+            if now > heard && self.bell.retract() {
+                heard = now;
+            } else {
+                self.fd.wait();
+            }
+        }
+    }
+}
+
+/// Hunts a reactor that has heard of a completion, looks too early, and sleeps until the next one (P6b, P16).
+fn a_reactor_that_only_looks() {
+    play(Reactor::new(), &[Reactor::reap, Reactor::watch], |_| ());
 }

@@ -15,10 +15,11 @@
 //! | [`doorbell`] | sleep and wake | many ringers; one sleeper, or a [`Roster`] of them |
 //! | [`role`] | work that one thread does for all | many callers, one holder |
 //! | [`slot`] | something awaited, from its opening to its end | one owner, one reaper |
+//! | [`progress`] | how much has been done | many who do, many who look |
 //! | [`counter`] | statistics | |
 //!
 //! `README.md` beside this crate gives each protocol's owners, states, orderings and proof sketch; the obligations
-//! named P1 to P15 there are the ones that the comments here refer to.
+//! named P1 to P16 there are the ones that the comments here refer to.
 
 #![no_std]
 
@@ -31,6 +32,7 @@ pub mod doorbell;
 pub mod gate;
 mod index;
 pub mod mpmc;
+pub mod progress;
 pub mod role;
 pub mod slot;
 pub mod split;
@@ -44,6 +46,7 @@ pub use doorbell::{Doorbell, Roster, Rung, Sleep, Wake, Word};
 pub use gate::{Gate, Passage};
 pub use index::Words;
 pub use mpmc::Lane;
+pub use progress::Progress;
 pub use role::Role;
 pub use slot::Slots;
 pub use split::Splits;

@@ -277,6 +277,10 @@ mutants! {
     SlotCountDown,
     /// A slot keeps its generation: a late completion hits the next owner.
     SlotGeneration,
+    /// Progress is counted relaxed: who sees the number may not see what was done.
+    ProgressAdvance,
+    /// The same, from the other side: the number is loaded relaxed.
+    ProgressObserve,
     /// The gate is passed by a separate load and add: an entry slips in behind a close that has already counted.
     GatePass,
 }

@@ -213,8 +213,12 @@ impl Parts {
             let mut ends = Ends::default();
             let (_, is_more) = self.look(&held, &mut ends, None);
             ends.settle(self);
-            if !is_more {
+            // What has ended counts as soon as its completion has a slot: who publishes there may have been stopped.
+            if !is_more && held.queue(|cq| cq.outstanding() == 0) {
                 break;
+            }
+            if !is_more {
+                thread::yield_now();
             }
         }
         let _ = ManuallyDrop::new(held);

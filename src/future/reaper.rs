@@ -24,7 +24,7 @@ use std::thread;
 use std::time::Duration;
 
 use memring_ring::slot::{Completed, Key};
-use memring_ring::{Counter, Role};
+use memring_ring::{Progress, Role};
 
 use super::builder::Plan;
 use super::failed::OpError;
@@ -52,7 +52,7 @@ pub(super) struct Reaper {
     /// Threads that must not go on before operations have ended: they hear of it if a mover breaks down.
     pub(super) guards: Mutex<Vec<Waker>>,
     /// Operations completed so far.
-    pub(super) completed: Counter,
+    pub(super) completed: Progress,
     /// Places whose owner had walked away that were found complete, and what was left in them is not freed yet.
     pub(super) unfreed: Mutex<u64>,
 }
@@ -216,7 +216,7 @@ impl Reaper {
             heirs: Mutex::new(Vec::with_capacity(16)),
             closers: Mutex::default(),
             guards: Mutex::new(Vec::with_capacity(16)),
-            completed: Counter::new(),
+            completed: Progress::default(),
             unfreed: Mutex::new(0),
         }
     }
@@ -402,8 +402,9 @@ impl Parts {
     #[inline]
     fn complete(&self, key: Key, count: u64, failure: u64, ends: &mut Ends) {
         let note = |before| if before == 0 { failure } else { before };
-        self.reaper.completed.add(count);
         let completed = self.places.complete(key, count, note);
+        // Only now: a reactor that hears of it looks once, and then waits for the next one (P16).
+        self.reaper.completed.advance(count);
         if completed.0 == Completed::Abandoned {
             *lock(&self.reaper.unfreed) += 1;
         }

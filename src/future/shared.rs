@@ -39,6 +39,8 @@ pub(super) struct Parts {
     reactor: Reactor,
     /// The thread that reaps, if the builder has asked for one.
     pub(super) thread: Option<Arc<Parker>>,
+    /// Nothing will ever be there to reap again.
+    has_ended: OnceLock<()>,
     /// For scopes, which submit by themselves: made once, and lent.
     pub(super) spares: Mutex<Vec<SubmissionQueue>>,
 }
@@ -96,11 +98,11 @@ fn on_ready(hook: &OnceLock<Weak<Parts>>) {
     }
 }
 
-/// The life of a thread that reaps: until the ring is gone.
+/// The life of a thread that reaps: until the ring has ended. The parts may be there for a moment longer.
 fn reap_for_life(parker: &Arc<Parker>, parts: &Weak<Parts>) {
     loop {
         let seen = parker.wakes();
-        let Some(parts) = parts.upgrade() else { return };
+        let Some(parts) = parts.upgrade().filter(|parts| parts.has_ended.get().is_none()) else { return };
         let left = parts.reap_as_thread();
         drop(parts);
         parker.rest(seen, left);
@@ -125,20 +127,22 @@ impl Drop for Shared {
             // This thread has operations in its hands and would wait for itself. If there is no other to be had, the
             // parts are leaked: what they own may be in use.
             let parts = ManuallyDrop::new(Arc::clone(&self.0));
-            let waits = move || end(ManuallyDrop::into_inner(parts));
+            let waits = move || {
+                let parts = ManuallyDrop::into_inner(parts);
+                end(&parts);
+            };
             let _detached = thread::Builder::new().name("memring-end".to_owned()).spawn(waits);
         } else {
-            end(Arc::clone(&self.0));
+            end(&self.0);
         }
     }
 }
 
 /// Ends a ring whose last handle is gone, and the thread that reaps.
-fn end(parts: Arc<Parts>) {
+fn end(parts: &Parts) {
     parts.end();
-    let thread = parts.thread.clone();
-    drop(parts);
-    if let Some(thread) = thread {
+    let _ = parts.has_ended.set(());
+    if let Some(thread) = &parts.thread {
         thread.unpark();
     }
 }
@@ -163,6 +167,7 @@ impl Parts {
             plan,
             reactor,
             thread: plan.reaper_thread.then(Arc::default),
+            has_ended: OnceLock::new(),
             spares: Mutex::default(),
         })
     }
@@ -269,7 +274,7 @@ impl Parts {
     /// Wakes a reactor that sleeps, if there is something for it.
     pub(super) fn tell_reactor(&self, arm: Arm) {
         let Reactor { bell, fd, .. } = &self.reactor;
-        let is_worth_a_wake = |_, target| self.reaper.completed.get() >= target || arm != Arm::Armed;
+        let is_worth_a_wake = |_, target| self.reaper.completed.done() >= target || arm != Arm::Armed;
         if bell.ring(is_worth_a_wake, |_| false).wake == Some(Wake::Armed) {
             fd.signal();
         }
@@ -289,7 +294,7 @@ impl Parts {
         self.note_reactor(false);
         let mut told = lock(&self.reactor.told);
         let mut heard = lock(&self.reactor.heard);
-        let completed = self.reaper.completed.get();
+        let completed = self.reaper.completed.done();
         *heard = completed;
         usize::try_from(completed - std::mem::replace(&mut *told, completed)).unwrap_or(usize::MAX)
     }
@@ -301,7 +306,7 @@ impl Parts {
         let mut heard = lock(&self.reactor.heard);
         bell.announce(Wake::Armed, *heard + 1);
         let left = self.arm_queue();
-        let completed = self.reaper.completed.get();
+        let completed = self.reaper.completed.done();
         let arm = if completed > *heard { Arm::NotEmpty } else { left };
         // A failed retraction means that the announcement was taken: the wake is on its way, and it is this arm's.
         if arm == Arm::Armed || !bell.retract() {
