@@ -27,6 +27,8 @@ mod roster;
 mod slot;
 #[cfg(memring_loom)]
 mod table;
+#[cfg(memring_loom)]
+mod waiting;
 
 #[cfg(memring_loom)]
 fn main() -> std::process::ExitCode {
@@ -43,6 +45,7 @@ fn main() -> std::process::ExitCode {
         queue::MODELS,
         order::MODELS,
         reaper::MODELS,
+        waiting::MODELS,
     ])
 }
 

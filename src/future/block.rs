@@ -86,7 +86,7 @@ impl Parts {
             };
         }
         // There may be work left that only a reaper does, and somebody who waits for it.
-        let _ = self.leave(left);
+        self.pass_on(left);
     }
 
     /// Sleeps among the heirs, if there is nothing to drive after all; what there may be to drive then.

@@ -14,12 +14,17 @@
 //! The reaper must not take this lock each time it gives credits back, only when somebody waits. `is_waiting` says so,
 //! under a lock of its own: who comes to stand in line sets it and *then* tries once more; the reaper gives credits
 //! back and *then* looks. Whichever lock is first, one of the two sees the other.
+//!
+//! An entry that stands in line, or waits for the one before it in its chain, comes late to where it is done. If that
+//! is a place that only callers drive, its future may have looked for something to drive, found nothing, and gone to
+//! sleep. So such a future leaves a second waker here, for whoever leaves something to drive and goes away.
 #![expect(unsafe_code, reason = "pushes entries, for whose memory their operations vouch")]
 
 use core::fmt;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::task::Waker;
 
 use memring_ring::slot::Key;
 use slab::Slab;
@@ -68,16 +73,22 @@ struct Inside {
     /// Entries of the line whose operations have left it.
     left: usize,
     numbers: Slab<Numbered>,
+    /// How many numbers have a sleeper.
+    sleepers: usize,
 }
 
 /// Who has a number.
 struct Numbered {
-    /// The key, as a word. Zero until its place was opened.
+    /// The key, as a word.
     key: u64,
     /// Entries of his that stand in line.
     waiting: usize,
     /// What he has left behind.
     orphan: Option<Orphan>,
+    /// Something of his may come to its lane after he has looked there.
+    comes_late: bool,
+    /// Who sleeps until it does.
+    sleeper: Option<Waker>,
 }
 
 impl fmt::Debug for Numbered {
@@ -89,7 +100,8 @@ impl fmt::Debug for Numbered {
 impl Entrance {
     pub(super) fn new(sq: SubmissionQueue, entries: usize) -> Self {
         let (line, numbers) = (VecDeque::with_capacity(entries), Slab::with_capacity(entries));
-        Self { inside: Mutex::new(Inside { sq, line, left: 0, numbers }), is_waiting: Mutex::new(false) }
+        let inside = Inside { sq, line, left: 0, numbers, sleepers: 0 };
+        Self { inside: Mutex::new(inside), is_waiting: Mutex::new(false) }
     }
 
     /// Opens a place for `left` operations that will be pushed otherwise.
@@ -106,6 +118,9 @@ impl Entrance {
     pub(super) unsafe fn begin(&self, places: &Places, sqes: &mut [Sqe], patience: Patience) -> Result<Begun, OpError> {
         let mut inside = lock(&self.inside);
         let key = inside.open(places, sqes.len() as u64);
+        if sqes.len() > 1 && sqes.iter().any(Sqe::is_linked) {
+            inside.expect_late(key);
+        }
         sqes.iter_mut().for_each(|sqe| *sqe = sqe.user_data(key.to_word()));
         // SAFETY: the caller vouches for it.
         match unsafe { inside.push_and_submit(sqes) } {
@@ -156,6 +171,7 @@ impl Entrance {
         inside.line.extend(sqes);
         if let Some(numbered) = sqes.first().and_then(|sqe| inside.numbers.get_mut(number_of(sqe))) {
             numbered.waiting += sqes.len();
+            numbered.comes_late = true;
         }
         *lock(&self.is_waiting) = true;
         self.advance(inside)
@@ -210,17 +226,41 @@ impl Entrance {
         (count as u64, self.advance(&mut inside))
     }
 
+    /// Whether something of a place may come to its lane after its future has looked there.
+    pub(super) fn comes_late(&self, key: Key) -> bool {
+        lock(&self.inside).numbers.get(key.number() as usize).is_some_and(|numbered| numbered.comes_late)
+    }
+
+    /// Has `waker` woken by who leaves something to drive: once. Call it before the last look.
+    pub(super) fn fall_asleep(&self, key: Key, waker: Waker) {
+        // Foreign code, as all that is dropped here: outside of the lock.
+        let _before = lock(&self.inside).set_sleeper(key, Some(waker));
+    }
+
+    /// Takes out all that sleep.
+    pub(super) fn rouse(&self, mut rouse: impl FnMut(Waker)) {
+        let mut inside = lock(&self.inside);
+        if std::mem::take(&mut inside.sleepers) > 0 {
+            inside.numbers.iter_mut().filter_map(|(_, numbered)| numbered.sleeper.take()).for_each(&mut rouse);
+        }
+    }
+
     /// Leaves what a dropped operation owned to whoever closes its place.
     pub(super) fn leave(&self, key: Key, orphan: Orphan) {
-        if let Some(numbered) = lock(&self.inside).numbers.get_mut(key.number() as usize) {
+        let mut inside = lock(&self.inside);
+        if let Some(numbered) = inside.numbers.get_mut(key.number() as usize) {
             numbered.orphan = Some(orphan);
         }
+        let before = inside.set_sleeper(key, None);
+        drop(inside);
+        drop(before);
     }
 
     /// Gives a number back, and returns what was left under it. The place is closed.
     #[inline]
     pub(super) fn give_back(&self, key: Key) -> Option<Orphan> {
-        lock(&self.inside).numbers.try_remove(key.number() as usize).and_then(|numbered| numbered.orphan)
+        let numbered = lock(&self.inside).give_back(key);
+        numbered.and_then(|numbered| numbered.orphan)
     }
 }
 
@@ -236,8 +276,28 @@ impl Inside {
         let number = u32::try_from(vacant.key()).expect("memory ends before the numbers do");
         places.add(number);
         let key = places.open(number, left);
-        vacant.insert(Numbered { key: key.to_word(), waiting: 0, orphan: None });
+        vacant.insert(Numbered { key: key.to_word(), waiting: 0, orphan: None, comes_late: false, sleeper: None });
         key
+    }
+
+    #[inline]
+    fn give_back(&mut self, key: Key) -> Option<Numbered> {
+        let numbered = self.numbers.try_remove(key.number() as usize)?;
+        self.sleepers -= usize::from(numbered.sleeper.is_some());
+        Some(numbered)
+    }
+
+    fn expect_late(&mut self, key: Key) {
+        self.numbers[key.number() as usize].comes_late = true;
+    }
+
+    /// Puts a sleeper in the place of another one, whom it returns.
+    fn set_sleeper(&mut self, key: Key, sleeper: Option<Waker>) -> Option<Waker> {
+        let numbered = self.numbers.get_mut(key.number() as usize)?;
+        self.sleepers += usize::from(sleeper.is_some());
+        let before = std::mem::replace(&mut numbered.sleeper, sleeper);
+        self.sleepers -= usize::from(before.is_some());
+        before
     }
 
     /// Takes a place back whose operations were refused.
@@ -279,10 +339,10 @@ impl Inside {
         }
     }
 
-    /// How many entries from the front on go together, those that have left not counted: a chain must be submitted
-    /// whole.
-    fn front(&self) -> usize {
-        self.line.iter().position(|sqe| !sqe.is_linked()).map_or(self.line.len(), |last| last + 1)
+    /// How many entries from this one on go together: a chain must be submitted whole.
+    fn chain_at(&self, first: usize) -> usize {
+        let mut rest = self.line.iter().skip(first);
+        rest.position(|sqe| !sqe.is_linked()).map_or(self.line.len() - first, |last| last + 1)
     }
 
     /// Begins from the front of the line until it is empty, or somebody finds no room or is refused; whether a hook has
@@ -323,10 +383,10 @@ impl Inside {
                 break;
             }
             let pushed = if front.is_linked() {
-                let rest = &self.line.make_contiguous()[staged..];
-                let chain = rest.iter().position(|sqe| !sqe.is_linked()).map_or(rest.len(), |last| last + 1);
+                let chain = self.chain_at(staged);
+                let entries = &self.line.make_contiguous()[staged..][..chain];
                 // SAFETY: who put them in line vouches for them.
-                unsafe { self.sq.push_batch(&rest[..chain]) }.map(|()| chain)
+                unsafe { self.sq.push_batch(entries) }.map(|()| chain)
             } else {
                 // SAFETY: as above.
                 unsafe { self.sq.push(front) }.map(|()| 1)
@@ -341,7 +401,7 @@ impl Inside {
 
     /// Takes those in front, who were refused, out of the line.
     fn turn_away(&mut self) -> (Key, u64) {
-        let count = self.front();
+        let count = self.chain_at(0);
         let key = Key::from_word(self.line[0].data());
         self.line.drain(..count);
         if let Some(numbered) = self.numbers.get_mut(key.number() as usize) {

@@ -260,7 +260,7 @@ impl Parts {
     pub(super) fn reap(&self) {
         if let Some(held) = self.reaper.call() {
             let left = self.serve(held, None);
-            let _ = self.leave(left);
+            self.pass_on(left);
         }
     }
 
@@ -286,21 +286,21 @@ impl Parts {
     pub(super) fn drive(&self, budget: usize) {
         if let Some(held) = self.reaper.call() {
             let left = self.serve(held, Some(budget));
-            let _ = self.leave(left);
+            self.pass_on(left);
         }
     }
 
     /// Reaps, and drives a budget. None: somebody else is at it.
     pub(super) fn try_drive(&self) -> Option<Arm> {
         let left = self.serve(self.reaper.try_take()?, Some(self.plan.poll_budget));
-        let _ = self.leave(left);
+        self.pass_on(left);
         Some(left)
     }
 
     /// As [`try_drive`](Parts::try_drive), and helps the workers: one chunk of what waits for them.
     pub(super) fn try_help(&self) -> Option<Arm> {
         let left = self.help(self.reaper.try_take()?, Duration::ZERO);
-        let _ = self.leave(left);
+        self.pass_on(left);
         Some(left)
     }
 
@@ -470,10 +470,22 @@ impl Parts {
         has_heir || self.thread.is_some() || self.has_reactor()
     }
 
+    /// As [`leave`](Parts::leave), for who goes away: if there is nobody, all are roused that have found nothing to
+    /// drive when they came, and wait for something that may be among it.
+    pub(super) fn pass_on(&self, left: Arm) {
+        if left == Arm::Armed || self.leave(left) {
+            return;
+        }
+        let mut ends = Ends::default();
+        self.entrance.rouse(|waker| ends.wakers.add(waker));
+        lock(&self.reaper.closers).wakers.drain(..).for_each(|waker| ends.wakers.add(waker));
+        ends.settle(self);
+    }
+
     /// There is something to drive that nobody has seen: tells all that may wait for it.
     pub(super) fn announce_work(&self) {
         self.tell_reactor(Arm::NotEmpty);
-        let _ = self.leave(Arm::NotEmpty);
+        self.pass_on(Arm::NotEmpty);
     }
 }
 

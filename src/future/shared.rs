@@ -197,7 +197,7 @@ impl Parts {
         if self.direct.is_forked() {
             return Poll::Ready(Some(OpError::Forked));
         }
-        if self.plan.polls_help || (self.plan.is_caller_driven && self.thread.is_none()) {
+        if self.plan.polls_help || self.polls_drive() {
             // Whoever has driven comes again, even if that has completed it: a task that awaits one after the other
             // would else go on and on, and keep its executor from all others. So does who finds another at it.
             let turn = if self.plan.polls_help { self.try_help() } else { self.try_drive() };
@@ -208,10 +208,27 @@ impl Parts {
         }
         match self.places.register(key, waker.clone()) {
             Registered::Ready => return Poll::Ready(failure_of(self.places.outcome(key).unwrap_or(0))),
-            Registered::Stored => {}
+            Registered::Stored => self.fall_asleep(key, waker),
             Registered::Waking => waker.wake_by_ref(),
         }
         Poll::Pending
+    }
+
+    /// Whether it is for polls to drive what callers drive.
+    fn polls_drive(&self) -> bool {
+        self.plan.is_caller_driven && self.thread.is_none()
+    }
+
+    /// Has a future that has found nothing to drive woken if there is something later, and its own among it.
+    #[inline]
+    fn fall_asleep(&self, key: Key, waker: &Waker) {
+        if self.polls_drive() && self.entrance.comes_late(key) {
+            // First among the sleepers, then the look: who leaves something rouses them after that.
+            self.entrance.fall_asleep(key, waker.clone());
+            if self.arm_queue() != Arm::Armed {
+                waker.wake_by_ref();
+            }
+        }
     }
 
     /// Whether nothing is in flight and nothing can come any more; else `waker` will be woken.
@@ -222,7 +239,7 @@ impl Parts {
         self.reaper.close(waker);
         self.reap();
         let mut is_over = self.is_over();
-        if !is_over && self.plan.is_caller_driven && self.thread.is_none() {
+        if !is_over && self.polls_drive() {
             let left = self.try_drive();
             is_over = self.is_over();
             if !is_over && left != Some(Arm::Armed) {

@@ -201,7 +201,6 @@ fn one_drive_makes_no_reactor() {
 /// What he feeds from the line is for callers to do, and he does not come again. The one whose it is found nothing to
 /// drive when he came, and sleeps: nobody tells him.
 #[test]
-#[ignore = "hangs: in a ring of both drives, who feeds the line and goes away wakes nobody whose turn has come"]
 fn who_passes_by_leaves_nobody_asleep() {
     must_end(|| {
         for (name, builder) in queued() {
@@ -242,6 +241,34 @@ fn who_passes_by_leaves_nobody_asleep() {
                     }
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn who_has_slept_in_line_keeps_no_waker() {
+    must_end(|| {
+        for (name, builder) in queued() {
+            let (ring, mover, hold) = held(builder().entries(1), Drive::Threads(1));
+            let kept = ring.memset(vec![0; 1000], 1).on(mover).try_start().unwrap();
+            hold.wait_for(1);
+            let (wakes, waker) = Wakes::new();
+            let mut sleepers: Vec<_> = (0..10).map(|_| ring.memset(vec![0; 1000], 3)).collect();
+            for sleeper in &mut sleepers {
+                let mut seen = usize::MAX;
+                while seen != wakes.count() {
+                    seen = wakes.count();
+                    assert!(poll_with(sleeper, &waker).is_pending());
+                }
+            }
+            assert!(Arc::strong_count(&wakes) > 2, "{name}");
+            sleepers.truncate(5);
+            hold.release(1);
+            sleepers.into_iter().for_each(|sleeper| _ = run(sleeper).unwrap());
+            run(kept).unwrap();
+            run(ring.shutdown());
+            drop(waker);
+            assert_eq!(Arc::strong_count(&wakes), 1, "{name}");
         }
     });
 }
