@@ -91,6 +91,10 @@ push_errors! {
     UnknownMover, "the queue has no mover of this id";
     /// No mover, or not the chosen one, can do this operation with these flags and this length.
     Unsupported, "no mover of the queue supports this operation, flag or length";
+    /// Nothing can make it durable: it is in no registered region, or in one whose file is in memory.
+    NotDurable, "it is to be durable, and lies in no region that can be";
+    /// It is not wholly inside one region, or not in the one it names, which may be registered no more.
+    OutsideRegion, "it does not lie wholly inside one registered region";
 }
 
 impl PushError {
@@ -104,6 +108,8 @@ impl PushError {
             Refusal::UnknownFlags => Self::UnknownFlags(sqe),
             Refusal::UnknownMover => Self::UnknownMover(sqe),
             Refusal::Unsupported => Self::Unsupported(sqe),
+            Refusal::NotDurable => Self::NotDurable(sqe),
+            Refusal::OutsideRegion => Self::OutsideRegion(sqe),
         }
     }
 }

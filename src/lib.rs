@@ -80,7 +80,15 @@ pub use future::{
     Batch, BlockError, Failed, IoBuf, IoBufMut, OpError, Operation, OutOfRange, Ring, RingBuilder, Scope, ScopeError,
     Slice, Spare, State,
 };
-pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, SqeFlags, WORKERS};
+pub use region::{MappedFile, Region, Span};
+pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, SqeFlags, URING, WORKERS};
+
+/// Regions: files mapped into memory, that a queue or a ring makes durable.
+pub mod region {
+    pub use crate::memory::region::{
+        Backing, DeregisterError, MappedFile, Mapping, Region, RegisterError, RegisterRefusal, Span, SpanError,
+    };
+}
 
 /// The README's programs run as tests.
 #[cfg(doctest)]

@@ -22,7 +22,7 @@ use std::io;
 
 use memring::mover::{Capabilities, DataMover};
 use memring::queue::{Builder, CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue, WaitError};
-use memring::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, WORKERS};
+use memring::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, URING, WORKERS};
 
 use child::in_child;
 use scripted::{promptly, scripted};
@@ -126,6 +126,8 @@ fn keyword(error: PushError) -> &'static str {
         PushError::UnknownFlags(_) => "unknown flags",
         PushError::UnknownMover(_) => "no mover of this id",
         PushError::Unsupported(_) => "supports",
+        PushError::NotDurable(_) => "to be durable",
+        PushError::OutsideRegion(_) => "inside one registered region",
         other => panic!("{other:?} is new: test it"),
     }
 }
@@ -260,13 +262,13 @@ fn flags_and_reserved_fields_of_other_versions() {
 }
 
 #[test]
-fn durable_copies_are_not_supported_yet() {
+fn nothing_is_durable_outside_of_a_region() {
     let mut queue = Queue::new();
     let (dst, src) = regions();
     for flags in [OpFlags::MEM_DURABLE, OpFlags::MEM_DURABLE | OpFlags::NO_CACHE_HINT] {
         for mover in [ROUTED, INLINE, WORKERS] {
-            queue.refuses(Sqe::memcpy(dst, src, 64).flags(flags).on(mover), PushError::Unsupported);
-            queue.refuses(Sqe::memcpy(dst, src, 0).flags(flags).on(mover), PushError::Unsupported);
+            queue.refuses(Sqe::memcpy(dst, src, 64).flags(flags).on(mover), PushError::NotDurable);
+            queue.refuses(Sqe::memcpy(dst, src, 0).flags(flags).on(mover), PushError::NotDurable);
             queue.refuses(Sqe::nop().flags(flags).on(mover), PushError::Unsupported);
         }
     }
@@ -277,9 +279,10 @@ fn durable_copies_are_not_supported_yet() {
 fn movers_that_are_not_there() {
     let (mut queue, mover) = Queue::with_mover(Capabilities::new(&Opcode::ALL));
     assert_eq!(mover.to_u8(), 16, "the first of the user's ids");
-    for id in (3..16).chain(17..=255) {
+    for id in (4..16).chain(17..=255) {
         queue.refuses(Sqe::nop().on(MoverId::from_u8(id)), PushError::UnknownMover);
     }
+    queue.refuses(Sqe::nop().on(URING), PushError::Unsupported);
     queue.has_all_credits();
 }
 

@@ -12,6 +12,8 @@ use core::fmt;
 use core::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use crate::memory::region::Span;
+
 /// A range that does not lie in its buffer: its ends, and the length of the buffer, all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfRange {
@@ -164,6 +166,7 @@ sources! {
     bytes::Bytes;
     #[cfg(feature = "bytes")]
     bytes::BytesMut;
+    Span;
     #[cfg(feature = "memmap2")]
     memmap2::Mmap;
     #[cfg(feature = "memmap2")]
@@ -174,6 +177,7 @@ destinations! {
     Vec<u8>;
     Box<[u8]>;
     &'static mut [u8];
+    Span;
     #[cfg(feature = "bytes")]
     bytes::BytesMut;
     #[cfg(feature = "memmap2")]

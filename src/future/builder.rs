@@ -146,6 +146,35 @@ impl RingBuilder {
         Self { queue: self.queue.fault_guard(), ..self }
     }
 
+    /// Who drives durable flushes; see [`queue::Builder::flush_drive`]. With [`Drive::Caller`] whoever polls or drives
+    /// looks whether they are done, again and again while some are under way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Ring, queue::Drive};
+    /// let ring = Ring::builder().workers(0).flush_drive(Drive::Caller).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flush_drive(self, drive: Drive) -> Self {
+        let is_caller_driven = self.plan.is_caller_driven || drive == Drive::Caller;
+        Self { queue: self.queue.flush_drive(drive), plan: Plan { is_caller_driven, ..self.plan }, ..self }
+    }
+
+    /// Whether durable flushes may use io_uring; see [`queue::Builder::io_uring`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Ring, queue::FlushMethod};
+    /// let ring = Ring::builder().io_uring(false).build()?;
+    /// assert_eq!(ring.flush_method(), FlushMethod::Fdatasync);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn io_uring(self, may: bool) -> Self {
+        Self { queue: self.queue.io_uring(may), ..self }
+    }
+
     /// Adds a mover under a name; see [`queue::Builder::mover`]. What a [`Drive::Caller`] mover does is done by whoever
     /// polls an operation, blocks or calls [`Ring::drive`]; by a driver thread only if it has sent it there (as what
     /// follows in a chain), and nobody is there to leave it to.

@@ -45,6 +45,11 @@ pub enum OpError {
     UnknownMover,
     /// No mover, or not the chosen one, can do this operation with these options and this length.
     Unsupported,
+    /// Nothing can make it durable: it is in no registered [`Region`](crate::Region), or in one whose file is in
+    /// memory.
+    NotDurable,
+    /// It is not wholly inside one region.
+    OutsideRegion,
     /// The entry makes no sense, or uses memory that another one uses.
     Refused,
     /// The mover's answer.
@@ -68,10 +73,13 @@ impl OpError {
             Self::Full => Status::OUT_OF_MEMORY,
             Self::Cancelled => Status::CANCELLED,
             Self::ShutDown | Self::Forked => Status::SHUT_DOWN,
-            Self::Unsupported => Status::UNSUPPORTED,
-            Self::Lengths { .. } | Self::Range(_) | Self::TooLong(_) | Self::UnknownMover | Self::Refused => {
-                Status::INVALID
-            }
+            Self::Unsupported | Self::NotDurable => Status::UNSUPPORTED,
+            Self::Lengths { .. }
+            | Self::Range(_)
+            | Self::TooLong(_)
+            | Self::UnknownMover
+            | Self::OutsideRegion
+            | Self::Refused => Status::INVALID,
             Self::Mover(status, _) => *status,
         }
     }
@@ -112,6 +120,8 @@ impl OpError {
             PushError::Forked(_) => Self::Forked,
             PushError::UnknownMover(_) => Self::UnknownMover,
             PushError::Unsupported(_) => Self::Unsupported,
+            PushError::NotDurable(_) => Self::NotDurable,
+            PushError::OutsideRegion(_) => Self::OutsideRegion,
             _ => Self::Refused,
         }
     }
@@ -129,6 +139,11 @@ impl fmt::Display for OpError {
             Self::Forked => f.write_str("the ring belongs to the parent process"),
             Self::UnknownMover => f.write_str("the ring has no mover of this id"),
             Self::Unsupported => f.write_str("no mover of the ring supports this operation, option or length"),
+            Self::NotDurable => f.write_str("it is to be durable, and lies in no region that can be"),
+            Self::OutsideRegion => f.write_str("it does not lie wholly inside one registered region"),
+            Self::Mover(Status::IO, errno) => {
+                write!(f, "{}: {}", Status::IO, std::io::Error::from_raw_os_error((*errno).cast_signed()))
+            }
             Self::Refused => f.write_str("the operation makes no sense, or its memory is in use by another"),
             Self::Mover(Status::FAULT, offset) => write!(f, "the memory could not be accessed, from byte {offset} on"),
             Self::Mover(status, 0) => status.fmt(f),

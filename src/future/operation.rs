@@ -116,8 +116,9 @@ impl<V: Verb> Operation<V> {
         self
     }
 
-    /// Has it complete only when the bytes are durable: if no mover can, it fails as
-    /// [`Unsupported`](OpError::Unsupported). Without effect once it has begun.
+    /// Has it complete only when the bytes are durable, which must be in a [`Region`](crate::Region) of the ring, by a
+    /// [`Span`](crate::Span) for one: else it fails as [`NotDurable`](OpError::NotDurable). Without effect once it has
+    /// begun.
     ///
     /// # Examples
     ///
@@ -125,7 +126,7 @@ impl<V: Verb> Operation<V> {
     /// # use memring::{OpError, Ring};
     /// let ring = Ring::new()?;
     /// let failed = ring.block_on(ring.memset(vec![0; 64], 1).durable())?.unwrap_err();
-    /// assert_eq!(failed.error, OpError::Unsupported, "a vector is in no file");
+    /// assert_eq!(failed.error, OpError::NotDurable, "a vector is in no file");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn durable(mut self) -> Self {

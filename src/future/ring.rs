@@ -15,7 +15,8 @@ use super::operation::{Operation, Started};
 use super::scope::{Scope, ScopeError};
 use super::shared::Shared;
 use super::verb::{Flush, Memcpy, Memmove, Memset, Verb};
-use crate::queue::{Arm, BuildError, Route, Stats};
+use crate::memory::region::{MappedFile, Region, RegisterError};
+use crate::queue::{Arm, BuildError, FlushMethod, Route, Stats};
 use crate::sqe::MoverId;
 
 /// Memory operations as futures: owned buffers in, owned buffers out.
@@ -183,7 +184,8 @@ impl Ring {
         self.memset(buffer, value).try_start()
     }
 
-    /// Writes a buffer's cache lines back to memory. It makes nothing durable in a file.
+    /// Makes a buffer as durable as its memory can be: a [`Span`](crate::Span) of a region is on stable storage when
+    /// this is complete; of other memory the cache lines are written back.
     ///
     /// # Examples
     ///
@@ -391,6 +393,29 @@ impl Ring {
     /// ```
     pub fn route(&self) -> &Route {
         &self.shared.route
+    }
+
+    /// Makes a [`Region`] of a mapped file, so that flushes of it, and operations that are to be
+    /// [durable](crate::Operation::durable), are on stable storage when they are complete. See there for an example.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`], with the mapped file: as of a [queue](crate::queue::SubmissionQueue::register).
+    pub fn register(&self, mapped: MappedFile) -> Result<Region, RegisterError> {
+        self.shared.register(mapped)
+    }
+
+    /// How durable flushes reach the kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::{Ring, queue::FlushMethod};
+    /// assert_eq!(Ring::new()?.flush_method(), FlushMethod::in_use());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flush_method(&self) -> FlushMethod {
+        self.shared.direct.flush_method()
     }
 
     /// The id of a mover that was added under this name.

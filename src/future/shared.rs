@@ -16,6 +16,7 @@ use super::failed::OpError;
 use super::parker::Parker;
 use super::places::Places;
 use super::reaper::{Reaper, failure_of, is_at_work};
+use crate::memory::region::{MappedFile, Region, RegisterError};
 use crate::os::{EventFd, lock};
 use crate::queue::{Arm, BuildError, QueuePair, Route, SubmissionQueue, is_driver_thread};
 
@@ -39,6 +40,8 @@ pub(super) struct Parts {
     reactor: Reactor,
     /// The thread that reaps, if the builder has asked for one.
     pub(super) thread: Option<Arc<Parker>>,
+    /// Durable flushes complete by themselves, from the first region on.
+    flushes: OnceLock<()>,
     /// Nothing will ever be there to reap again.
     has_ended: OnceLock<()>,
     /// For scopes, which submit by themselves: made once, and lent.
@@ -167,9 +170,17 @@ impl Parts {
             plan,
             reactor,
             thread: plan.reaper_thread.then(Arc::default),
+            flushes: OnceLock::new(),
             has_ended: OnceLock::new(),
             spares: Mutex::default(),
         })
+    }
+
+    /// Makes a region of a mapped file.
+    pub(super) fn register(&self, mapped: MappedFile) -> Result<Region, RegisterError> {
+        // First: from here on a thread may complete what nobody drives.
+        let _ = self.flushes.set(());
+        self.direct.register(mapped)
     }
 
     /// Answers a hook that was called on the thread of a submitter or a reaper.
@@ -178,7 +189,7 @@ impl Parts {
         if let Some(thread) = &self.thread {
             return thread.unpark();
         }
-        if self.plan.has_threads {
+        if self.plan.has_threads || self.flushes.get().is_some() {
             self.reap();
         }
         if self.plan.is_caller_driven {

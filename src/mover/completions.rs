@@ -191,6 +191,11 @@ impl<'a> Completions<'a> {
 
     /// Reports an operation's end, and goes on with what waits for it.
     fn go_on(&mut self, ended: Ended) {
+        if ended.is_half_way() {
+            // Whoever flushes is another thread.
+            std::mem::take(&mut self.stores).fence();
+            return self.account.sequel.make_durable(ended.sqe);
+        }
         self.report(ended);
         if ended.sqe.next().is_none() {
             return;
@@ -213,7 +218,7 @@ impl<'a> Completions<'a> {
         } else {
             self.account.sequel.tally(&ended.sqe).add(1, ended.uncounted);
         }
-        let is_full = match ended.telling(&self.account.outlet.in_use) {
+        let is_full = match ended.telling(&self.account.outlet) {
             Telling::Silent => {
                 self.silent += 1;
                 false

@@ -91,6 +91,16 @@ mod checked {
             lock(&self.0).leave(sqe);
         }
 
+        /// An entry goes on as another one.
+        pub(crate) fn turn_into(&self, before: &Sqe, after: &Sqe) {
+            let mut regions = lock(&self.0);
+            regions.leave(before);
+            let epoch = regions.epoch;
+            for (start, region) in regions_of(after, epoch, 0).into_iter().flatten() {
+                regions.insert(start, region);
+            }
+        }
+
         /// What was pushed so far is submitted: its last chain ends.
         pub(crate) fn submit(place: &mut Place) {
             place.is_linked = false;
@@ -151,7 +161,8 @@ mod checked {
             let words = like.sqe.to_raw();
             let is_it = |region: &Region| {
                 let others = region.sqe.to_raw();
-                others[1..6] == words[1..6] && region.is_written == like.is_written
+                // Without word 5: a push fills in which region it is.
+                others[1..5] == words[1..5] && region.is_written == like.is_written
             };
             let here = self.by_start.range((start, 0)..=(start, u64::MAX));
             let key = here.filter(|(_, region)| is_it(region)).map(|(key, _)| *key).next();
@@ -209,6 +220,10 @@ mod unchecked {
         #[inline(always)]
         #[expect(clippy::unused_self, reason = "the other kind takes a note")]
         pub(crate) fn leave(&self, _sqe: &Sqe) {}
+
+        #[inline(always)]
+        #[expect(clippy::unused_self, reason = "the other kind takes a note")]
+        pub(crate) fn turn_into(&self, _before: &Sqe, _after: &Sqe) {}
 
         #[inline(always)]
         pub(crate) fn submit(_place: &mut Place) {}

@@ -150,6 +150,11 @@ impl<'a> Lane<'a> {
         self.account.claim(taken as u64);
     }
 
+    /// Whether there may be more than this poll was allowed to claim.
+    pub(crate) fn is_out_of_budget(&self) -> bool {
+        self.budget.is_spent() || !self.chunk.is_empty()
+    }
+
     /// Claims the next operation, if there is one and this poll may still take it.
     #[inline]
     pub fn claim(&mut self) -> Option<Claimed<'_>> {

@@ -16,6 +16,7 @@ mod outlet;
 mod sequel;
 mod station;
 mod tally;
+mod uring;
 
 use core::fmt;
 use std::time::Instant;
@@ -36,6 +37,7 @@ pub(crate) use sequel::{Ended, Sequel};
 pub use station::Bell;
 pub(crate) use station::Station;
 pub(crate) use tally::Tally;
+pub(crate) use uring::{UringMover, UringPlan, refusal as uring_refusal};
 
 use crate::sqe::{OpFlags, Opcode, SqeFlags};
 
@@ -61,6 +63,7 @@ pub struct Capabilities {
     alignment: u64,
     system_calls: bool,
     signals: bool,
+    signals_reaper: bool,
     quiescent_on_panic: bool,
     claims_together: u8,
     part: u64,
@@ -90,6 +93,7 @@ impl Capabilities {
             alignment: 1,
             system_calls: false,
             signals: false,
+            signals_reaper: false,
             quiescent_on_panic: false,
             claims_together: 1,
             part: 0,
@@ -228,6 +232,15 @@ impl Capabilities {
 
     pub(crate) const fn signals_by_itself(&self) -> bool {
         self.signals
+    }
+
+    /// Without a thread, it makes the reaper's descriptor readable when an operation under way ends.
+    pub(crate) const fn signals_reaper(self) -> Self {
+        Self { signals_reaper: true, ..self }
+    }
+
+    pub(crate) const fn wakes_reaper(&self) -> bool {
+        self.signals_reaper
     }
 
     pub(crate) const fn claims_together(&self) -> usize {

@@ -4,12 +4,14 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use memring_ring::{Counter, Credits, Doorbell, Gate, Producer, Splits, Wake};
 
 use super::in_use::InUse;
 use super::sequel::{Ended, Telling};
 use crate::cqe::{Cqe, Status};
+use crate::memory::region::{RegionId, Regions};
 use crate::os::{EventFd, Futex};
 use crate::sqe::Sqe;
 
@@ -32,6 +34,7 @@ pub(crate) struct Outlet {
     completions: Producer,
     splits: Splits<{ Sqe::WORDS }>,
     pub(crate) in_use: InUse,
+    pub(crate) regions: Arc<Regions>,
     bell: Doorbell,
     fd: EventFd,
     hook: Option<Hook>,
@@ -40,6 +43,8 @@ pub(crate) struct Outlet {
     recovered: Counter,
     futex_wakes: Counter,
     eventfd_writes: Counter,
+    /// Fsyncs that durable flushes have cost.
+    pub(crate) fsyncs: Counter,
 }
 
 impl Outlet {
@@ -50,6 +55,7 @@ impl Outlet {
             completions,
             splits: Splits::new(entries),
             in_use: InUse::new(),
+            regions: Arc::default(),
             bell: Doorbell::default(),
             fd: EventFd::new()?,
             hook,
@@ -57,6 +63,7 @@ impl Outlet {
             recovered: Counter::new(),
             futex_wakes: Counter::new(),
             eventfd_writes: Counter::new(),
+            fsyncs: Counter::new(),
         })
     }
 
@@ -83,9 +90,18 @@ impl Outlet {
     /// Tells one operation's end at once, as [`post`](Outlet::post). It is counted already.
     #[must_use]
     pub(crate) fn tell(&self, ended: Ended) -> bool {
-        match ended.telling(&self.in_use) {
+        match ended.telling(self) {
             Telling::Alone(cqe) | Telling::Together(cqe) => self.post(&[cqe], 0),
             Telling::Silent => self.post(&[], 1),
+        }
+    }
+
+    /// An entry's memory is not in use any more.
+    #[inline]
+    pub(crate) fn leave(&self, sqe: &Sqe) {
+        self.in_use.leave(sqe);
+        if let Some(region) = RegionId::of(sqe.region()) {
+            self.regions.leave(region);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use super::in_use::InUse;
+use super::outlet::Outlet;
 use super::tally::Tally;
 use crate::cqe::{Cqe, Status};
 use crate::sqe::{Sqe, SqeFlags};
@@ -33,14 +33,19 @@ pub(super) enum Telling {
 }
 
 impl Ended {
+    /// Whether only the bytes are in place of an operation that is to be durable.
+    pub(super) fn is_half_way(&self) -> bool {
+        self.status.is_success() && self.sqe.needs_flush()
+    }
+
     /// Nothing but cancelled.
     pub(crate) const fn cancelled(sqe: Sqe) -> Self {
         Self { sqe, status: Status::CANCELLED, value: 0, uncounted: 0 }
     }
 
     /// How its end is told: failures always by a completion of their own. Its memory is not in use any more.
-    pub(super) fn telling(&self, in_use: &InUse) -> Telling {
-        in_use.leave(&self.sqe);
+    pub(super) fn telling(&self, outlet: &Outlet) -> Telling {
+        outlet.leave(&self.sqe);
         let (flags, cqe) = (self.sqe.sqe_flags(), Cqe::new(self.sqe.data(), self.status, self.sqe.mover()));
         if !self.status.is_success() {
             Telling::Alone(cqe.with_value(self.value))
@@ -62,6 +67,9 @@ pub(crate) trait Sequel: fmt::Debug + Send + Sync {
 
     /// Sends an entry, which others may have held back, to where it is executed.
     fn send(&self, sqe: Sqe);
+
+    /// Has a durable operation whose bytes are in place go on as the flush of them.
+    fn make_durable(&self, sqe: Sqe);
 
     /// Lets in what a barrier holds back, if all before it has ended.
     fn open_barrier(&self);

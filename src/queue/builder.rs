@@ -9,13 +9,14 @@ use memring_ring::{Consumer, Gate, Roster, completion};
 use super::chain::Chains;
 use super::core::Core;
 use super::drive::Driver;
+use super::flusher::{FlushMethod, Flusher};
 use super::route::{MAX_USER_MOVERS, Route, mover_of};
 use super::stats::{self, Books};
 use super::{BuildError, CompletionQueue, QueuePair, SubmissionQueue};
 use crate::memory;
-use crate::mover::{Account, Capabilities, CpuMover, DataMover, Guard, Hook, Outlet, Station};
+use crate::mover::{Account, Capabilities, CpuMover, DataMover, Guard, Hook, Outlet, Station, UringMover, UringPlan};
 use crate::os::Birth;
-use crate::sqe::WORKERS;
+use crate::sqe::{URING, WORKERS};
 
 const ENTRIES: std::ops::RangeInclusive<usize> = 1..=65536;
 const DEFAULT_ENTRIES: usize = 1024;
@@ -43,11 +44,14 @@ impl Drive {
     }
 }
 
+/// Makes an instance of a mover, for a queue with this way out.
+type Make = Box<dyn Fn(&Arc<Outlet>) -> Box<dyn DataMover>>;
+
 /// One mover with a lane: how to make its instances, and who drives them.
 struct Plan {
     name: String,
     drive: Drive,
-    make: Box<dyn Fn() -> Box<dyn DataMover>>,
+    make: Make,
 }
 
 /// The options of a queue pair.
@@ -77,6 +81,8 @@ pub struct Builder {
     spin: Duration,
     fault_guard: bool,
     on_ready: Option<Hook>,
+    flush_drive: Drive,
+    uses_uring: bool,
     movers: Vec<Plan>,
 }
 
@@ -90,6 +96,8 @@ impl std::fmt::Debug for Builder {
             .field("spin", &self.spin)
             .field("fault_guard", &self.fault_guard)
             .field("on_ready", &self.on_ready)
+            .field("flush_drive", &self.flush_drive)
+            .field("uses_uring", &self.uses_uring)
             .field("movers", &self.movers.iter().map(|plan| &plan.name).collect::<Vec<_>>())
             .finish()
     }
@@ -113,10 +121,17 @@ struct Crew {
     helper: Option<Driver>,
     /// With the thread's number within its mover, and its name.
     threads: Vec<(Driver, usize, String)>,
+    /// The driver of the durable flushes, if that is a thread.
+    flusher: Option<Driver>,
     books: Vec<(stats::Driver, String, Arc<Account>)>,
 }
 
 impl Crew {
+    fn new(outlet: Arc<Outlet>, chains: Arc<Chains>) -> Self {
+        let (callers, helper, threads) = (Vec::new(), None, Vec::new());
+        Self { outlet, chains, callers, helper, threads, flusher: None, books: Vec::new() }
+    }
+
     /// A driver with an account of its own.
     fn driver(&mut self, who: stats::Driver, instance: Box<dyn DataMover>, station: &Arc<Station>) -> Driver {
         let is_quiescent = station.capabilities.is_quiescent_on_panic();
@@ -138,6 +153,8 @@ impl Builder {
             spin: DEFAULT_SPIN,
             fault_guard: false,
             on_ready: None,
+            flush_drive: Drive::Threads(1),
+            uses_uring: true,
             movers: Vec::new(),
         }
     }
@@ -307,12 +324,48 @@ impl Builder {
         Self { on_ready: Some(Hook(Box::new(hook))), ..self }
     }
 
+    /// Who drives durable flushes. Default: one thread, which begins with the first
+    /// [registration](super::SubmissionQueue::register) of a region.
+    ///
+    /// With [`Drive::Caller`] it is the reaper, and there is no thread: handing an fsync to the kernel costs a drain
+    /// some microseconds, and now and then some hundreds. [`CompletionQueue::arm`] need not poll for it: the kernel
+    /// makes the descriptor readable. It takes io_uring; where that is not allowed there is a thread after all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, Drive, QueuePair};
+    /// let pair = QueuePair::builder().workers(0).flush_drive(Drive::Caller).build()?;
+    /// let refused = QueuePair::builder().flush_drive(Drive::Threads(2)).build();
+    /// assert!(matches!(refused, Err(BuildError::Threads(name, 2)) if name == "uring"));
+    /// # drop(pair);
+    /// # Ok::<(), BuildError>(())
+    /// ```
+    pub fn flush_drive(self, drive: Drive) -> Self {
+        Self { flush_drive: drive, ..self }
+    }
+
+    /// Whether durable flushes may use io_uring, if the kernel allows it. Default: they may. Else a thread calls
+    /// fdatasync, which comes to the same, one file after the other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{BuildError, FlushMethod, QueuePair};
+    /// let pair = QueuePair::builder().io_uring(false).build()?;
+    /// assert_eq!(pair.flush_method(), FlushMethod::Fdatasync);
+    /// # Ok::<(), BuildError>(())
+    /// ```
+    pub fn io_uring(self, may: bool) -> Self {
+        Self { uses_uring: may, ..self }
+    }
+
     /// Adds a mover under a name. `make` is called once for each driver; see [`DataMover`] for an example.
     ///
     /// Its id is that of [`QueuePair::mover`]. The route gives it only what the movers before it cannot do; entries
     /// reach it by [`Sqe::on`](crate::Sqe::on).
     pub fn mover<M: DataMover + 'static>(mut self, name: &str, drive: Drive, make: impl Fn() -> M + 'static) -> Self {
-        self.movers.push(Plan { name: name.to_owned(), drive, make: Box::new(move || Box::new(make())) });
+        self.movers.push(Plan { name: name.to_owned(), drive, make: Box::new(move |_| Box::new(make())) });
         self
     }
 
@@ -333,22 +386,23 @@ impl Builder {
         self.check()?;
         let drive = if self.workers == 0 { Drive::Caller } else { Drive::Threads(self.workers) };
         let guard = self.fault_guard.then(Guard::install).transpose()?;
-        let make = move || Box::new(CpuMover { guard }) as Box<dyn DataMover>;
-        self.movers.insert(0, Plan { name: "workers".to_owned(), drive, make: Box::new(make) });
+        let make = move |_: &_| Box::new(CpuMover { guard }) as Box<dyn DataMover>;
+        let workers = Plan { name: "workers".to_owned(), drive, make: Box::new(make) };
+        let flushes = self.flushes();
+        self.movers.splice(0..0, [workers, flushes]);
 
         let (producer, consumer) = completion::ring(self.entries);
         let outlet = Arc::new(Outlet::new(self.entries, producer, self.on_ready.take()).map_err(BuildError::Os)?);
-        let firsts: Vec<_> = self.movers.iter().map(|plan| (plan.make)()).collect();
+        let firsts: Vec<_> = self.movers.iter().map(|plan| (plan.make)(&outlet)).collect();
         let stations: Box<[_]> = (self.movers.iter().zip(&firsts).enumerate())
             .map(|(lane, (plan, first))| plan.station(lane, self.entries, first.capabilities()))
             .collect();
         let chains = Arc::new(Chains::new(self.entries, Arc::clone(&outlet), stations.clone(), guard));
-        let mut crew =
-            Crew { outlet, chains, callers: Vec::new(), helper: None, threads: Vec::new(), books: Vec::new() };
+        let mut crew = Crew::new(outlet, chains);
         for ((plan, first), station) in self.movers.iter().zip(firsts).zip(&stations) {
             plan.man(first, station, &mut crew);
         }
-        let Crew { outlet, chains, callers, helper, threads, books } = crew;
+        let Crew { outlet, chains, callers, helper, threads, flusher, books } = crew;
         let core = Arc::new(Core {
             entries: self.entries,
             // Of a copy, source and destination count.
@@ -357,6 +411,7 @@ impl Builder {
                 self.inline_max,
                 &CpuMover::capabilities(),
                 &stations.iter().map(|station| station.capabilities).collect::<Vec<_>>(),
+                Arc::clone(&outlet.regions),
             ),
             service: Gate::default(),
             outlet,
@@ -365,6 +420,8 @@ impl Builder {
             books: Books::new(books),
             birth: Birth::now(),
             guard,
+            flusher: Flusher::new(flusher, self.spin),
+            flush_method: self.flush_method(),
         });
 
         let (poll_budget, spin) = (self.poll_budget, self.spin);
@@ -384,6 +441,20 @@ impl Builder {
         }
     }
 
+    fn flush_method(&self) -> FlushMethod {
+        if self.uses_uring { FlushMethod::in_use() } else { FlushMethod::Fdatasync }
+    }
+
+    /// The mover of durable flushes. Only the kernel can do them without a thread.
+    fn flushes(&self) -> Plan {
+        let uses_uring = self.flush_method() == FlushMethod::IoUring;
+        let drive = if uses_uring { self.flush_drive } else { Drive::Threads(1) };
+        let plan = UringPlan { entries: self.entries, uses_uring, is_caller_driven: drive == Drive::Caller };
+        let make =
+            move |outlet: &Arc<Outlet>| Box::new(UringMover::new(Arc::clone(outlet), plan)) as Box<dyn DataMover>;
+        Plan { name: "uring".to_owned(), drive, make: Box::new(make) }
+    }
+
     fn check(&self) -> Result<(), BuildError> {
         if !ENTRIES.contains(&self.entries) {
             return Err(BuildError::Entries(self.entries));
@@ -391,8 +462,13 @@ impl Builder {
         if self.workers > Roster::MAX {
             return Err(BuildError::Workers(self.workers));
         }
+        if let Drive::Threads(threads) = self.flush_drive
+            && threads != 1
+        {
+            return Err(BuildError::Threads("uring".to_owned(), threads));
+        }
         for (index, plan) in self.movers.iter().enumerate() {
-            let taken = plan.name == "workers" || plan.name == "inline";
+            let taken = ["workers", "inline", "uring"].contains(&plan.name.as_str());
             if taken || self.movers[..index].iter().any(|other| other.name == plan.name) {
                 return Err(BuildError::DuplicateMover(plan.name.clone()));
             }
@@ -422,8 +498,13 @@ impl Plan {
                 let driver = crew.driver(stats::Driver::Caller, first, station);
                 crew.callers.push(driver);
             }
+            Drive::Threads(_) if station.mover == URING => {
+                crew.flusher = Some(crew.driver(stats::Driver::Thread(0), first, station));
+            }
             Drive::Threads(threads) => {
-                let instances = std::iter::once(first).chain(std::iter::repeat_with(&self.make));
+                let outlet = Arc::clone(&crew.outlet);
+                let more = std::iter::repeat_with(|| (self.make)(&outlet));
+                let instances = std::iter::once(first).chain(more);
                 for (member, instance) in instances.take(threads).enumerate() {
                     let name = format!("memring-{}-{member}", self.name.replace('\0', "?"));
                     let driver = crew.driver(stats::Driver::Thread(member), instance, station);
@@ -431,14 +512,14 @@ impl Plan {
                 }
                 if station.mover == WORKERS {
                     // The CPU mover's work can be done by anyone: a waiting reaper helps.
-                    crew.helper = Some(crew.driver(stats::Driver::Caller, (self.make)(), station));
+                    crew.helper = Some(crew.driver(stats::Driver::Caller, (self.make)(&outlet), station));
                 }
             }
         }
     }
 }
 
-fn spawn(
+pub(super) fn spawn(
     driver: Driver,
     member: usize,
     name: String,

@@ -18,8 +18,9 @@ use memring_ring::Table;
 use super::barrier::{Admission, Barrier};
 use super::route::lane_of;
 use super::stage::Stage;
+use crate::memory::region::{Backing, RegionId};
 use crate::mover::{Ended, Guard, Outlet, Sequel, Station, Tally, execute};
-use crate::sqe::{INLINE, Sqe};
+use crate::sqe::{INLINE, Sqe, URING, WORKERS};
 
 /// What waits for something else to end: members of chains, and what a barrier holds back.
 #[derive(Debug)]
@@ -141,6 +142,15 @@ impl Sequel for Chains {
         if self.send_on(sqe) {
             self.open_barrier();
         }
+    }
+
+    fn make_durable(&self, sqe: Sqe) {
+        // On persistent memory the CPU does that, by itself.
+        let entry = RegionId::of(sqe.region()).and_then(|region| self.outlet.regions.get(region));
+        let is_dax = entry.is_some_and(|entry| entry.backing() == Backing::Dax);
+        let flush = sqe.flush_by(if is_dax { WORKERS } else { URING });
+        self.outlet.in_use.turn_into(&sqe, &flush);
+        self.send(flush);
     }
 
     fn open_barrier(&self) {

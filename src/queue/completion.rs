@@ -170,7 +170,7 @@ impl CompletionQueue {
         if inner.has_something() {
             return Arm::NotEmpty;
         }
-        if self.must_poll() {
+        if inner.drivers.iter().any(Driver::must_be_polled) {
             return Arm::MustPoll;
         }
         let inner = &mut *self.inner;
@@ -219,7 +219,8 @@ impl CompletionQueue {
         self.inner.drivers.iter().any(Driver::has_work)
     }
 
-    /// Whether a mover that this thread drives has something under way whose end nobody signals.
+    /// Whether a mover that this thread drives has something under way: nobody else looks whether it has ended. (An
+    /// io_uring without a thread makes the descriptor readable then, and no hook hears of it.)
     #[must_use]
     pub fn must_poll(&self) -> bool {
         self.inner.drivers.iter().any(Driver::is_waiting)

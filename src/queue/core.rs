@@ -5,8 +5,10 @@ use std::sync::Arc;
 use memring_ring::Gate;
 
 use super::chain::Chains;
+use super::flusher::{FlushMethod, Flusher};
 use super::route::Route;
 use super::stats::{Books, Stats};
+use crate::memory::region::{MappedFile, Region, RegisterError, RegisterRefusal};
 use crate::mover::{Guard, Outlet, Station};
 use crate::os::Birth;
 use crate::sqe::MoverId;
@@ -28,6 +30,9 @@ pub(crate) struct Core {
     pub(crate) birth: Birth,
     /// For what goes inline, as the CPU mover has it.
     pub(crate) guard: Option<Guard>,
+    /// The thread of durable flushes.
+    pub(super) flusher: Flusher,
+    pub(crate) flush_method: FlushMethod,
 }
 
 impl Core {
@@ -35,6 +40,21 @@ impl Core {
     /// those that wait for these are counted too.
     pub(crate) fn stuck(&self) -> u64 {
         if self.outlet.abandoned() == 0 { 0 } else { self.chains.waiting() }
+    }
+
+    /// Makes a region of a mapped file, and sees to it that somebody flushes it.
+    pub(super) fn register(self: &Arc<Self>, mapped: MappedFile) -> Result<Region, RegisterError> {
+        let refusal = if self.birth.is_foreign() {
+            Some(RegisterRefusal::Forked)
+        } else if self.outlet.intake.is_closed() {
+            Some(RegisterRefusal::Closed)
+        } else {
+            self.flusher.begin(self).err()
+        };
+        match refusal {
+            Some(reason) => Err(RegisterError { mapped, reason }),
+            None => self.outlet.regions.register(mapped),
+        }
     }
 
     /// The id of the mover of this name.

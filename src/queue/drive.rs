@@ -148,6 +148,11 @@ impl Driver {
         self.account.held(self.chunk.len() as u64) > 0
     }
 
+    /// Whether claimed operations are under way whose end nobody signals to the reaper.
+    pub(crate) fn must_be_polled(&self) -> bool {
+        self.is_waiting() && !self.station.capabilities.wakes_reaper()
+    }
+
     /// Puts a mover that answers for the broken one in its place.
     #[cold]
     fn break_down(&mut self, payload: Box<dyn Any + Send>) -> Progress {

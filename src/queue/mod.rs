@@ -15,6 +15,7 @@ mod completion;
 mod core;
 mod drain;
 mod drive;
+mod flusher;
 mod reaper;
 mod route;
 mod stage;
@@ -26,6 +27,7 @@ pub use self::builder::{Builder, Drive};
 pub use self::completion::{Arm, CompletionQueue};
 pub use self::drain::Drain;
 pub use self::drive::is_driver_thread;
+pub use self::flusher::FlushMethod;
 pub use self::route::Route;
 pub use self::stats::{Driver, DriverStats, MoverStats, Stats};
 pub use self::submission::SubmissionQueue;
@@ -34,6 +36,7 @@ pub use crate::error::{BuildError, PushError, WaitError};
 use std::sync::Arc;
 
 use self::core::Core;
+use crate::memory::region::{MappedFile, Region, RegisterError};
 use crate::sqe::MoverId;
 
 /// Both halves of a queue, before they are split.
@@ -129,6 +132,33 @@ impl QueuePair {
     #[must_use]
     pub fn mover(&self, name: &str) -> Option<MoverId> {
         self.core.mover(name)
+    }
+
+    /// Makes a [`Region`] of a mapped file, so that flushes of it are durable. See there for an example.
+    ///
+    /// The first one has the thread of the flushes begin, unless the reaper [drives](Builder::flush_drive) them.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`], with the mapped file: it is no shared mapping of that file, or
+    /// some of it is registered already; the queue is closed, or its parent process's; or the system refuses something.
+    pub fn register(&self, mapped: MappedFile) -> Result<Region, RegisterError> {
+        self.core.register(mapped)
+    }
+
+    /// How durable flushes reach the kernel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::queue::{FlushMethod, QueuePair};
+    /// let pair = QueuePair::builder().build()?;
+    /// assert_eq!(pair.flush_method(), FlushMethod::in_use());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn flush_method(&self) -> FlushMethod {
+        self.core.flush_method
     }
 
     /// What the queue has done so far.

@@ -8,6 +8,7 @@ use memring_ring::{Consumer, Wake};
 
 use super::core::Core;
 use super::drive::{Driver, WAITING_POLL};
+use super::route::OWN_LANES;
 use crate::mover::{Budget, Progress};
 use crate::os::Futex;
 
@@ -75,8 +76,8 @@ impl Inner {
         for driver in self.drivers.iter_mut().chain(&mut self.helper) {
             cancelled += driver.cancel(user_data, |sqe| chains.cancel(sqe));
         }
-        // The CPU mover has nothing to give up.
-        for station in self.core.stations.iter().skip(1).filter(|station| !station.is_caller_driven) {
+        // Our own movers have nothing to give up.
+        for station in self.core.stations.iter().skip(OWN_LANES).filter(|station| !station.is_caller_driven) {
             station.ask_to_cancel(user_data);
         }
         cancelled
@@ -161,7 +162,7 @@ impl Inner {
         self.core.service.close();
         self.core.stations.iter().for_each(|station| station.rouse_all());
         let me = thread::current().id();
-        for thread in self.threads.drain(..) {
+        for thread in self.threads.drain(..).chain(self.core.flusher.end()) {
             // A thread that is itself the last owner cannot wait for its own end: it is detached.
             if thread.thread().id() != me {
                 // A driver catches its mover's panics; there is nothing to hear from a join.

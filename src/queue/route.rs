@@ -5,16 +5,22 @@
 //!   its length is at most inline_max (not 0)   -> INLINE, if it can
 //!   otherwise                                  -> the first mover that can, WORKERS before the user's own
 //! ```
+//!
+//! Flushes, and what is to be durable, go by what backs their destination: see [`Route::by_region`].
 
 use core::fmt;
 
+use std::sync::Arc;
+
+use crate::memory::region::{Backing, Found, RegionId, Regions};
 use crate::mover::Capabilities;
-use crate::sqe::Refusal;
-use crate::sqe::{INLINE, MoverId, ROUTED, Sqe, WORKERS};
+use crate::sqe::{INLINE, MoverId, ROUTED, Refusal, Sqe, URING, WORKERS};
 
 /// Ids from here on belong to the movers of [`Builder::mover`](super::Builder::mover), in the order they were added.
 /// Between [`WORKERS`] and this, ids are kept for movers of memring's own.
 const FIRST_USER_MOVER: u8 = 16;
+/// The lanes of memring's own movers come first.
+pub(crate) const OWN_LANES: usize = 2;
 
 /// The routing table of a queue pair.
 ///
@@ -39,6 +45,8 @@ pub struct Route {
     rows: Box<[Row]>,
     /// The row of each mover id; ROUTED has that of WORKERS, an unknown id the last.
     row_of: [u8; 256],
+    /// What backs which addresses.
+    regions: Arc<Regions>,
 }
 
 /// A mover in the table: what it takes, as masks.
@@ -74,9 +82,13 @@ impl Row {
 
 impl Route {
     /// The table of these movers: INLINE's capabilities, then those of the lanes.
-    pub(crate) fn new(inline_max: u64, inline: &Capabilities, lanes: &[Capabilities]) -> Self {
+    pub(crate) fn new(inline_max: u64, inline: &Capabilities, lanes: &[Capabilities], regions: Arc<Regions>) -> Self {
         let nobody = Row::new(ROUTED, &Capabilities::new(&[]));
-        let own = lanes.iter().enumerate().map(|(lane, can)| Row::new(mover_of(lane), can));
+        // Nothing comes to URING but by its region.
+        let own = lanes.iter().enumerate().map(|(lane, can)| match mover_of(lane) {
+            URING => Row { mover: URING, ..nobody },
+            mover => Row::new(mover, can),
+        });
         let rows: Box<[Row]> = std::iter::once(Row::new(INLINE, inline)).chain(own).chain([nobody]).collect();
         let mut row_of = [0; 256];
         for (id, place) in (0..=u8::MAX).zip(&mut row_of) {
@@ -85,7 +97,7 @@ impl Route {
             *place = u8::try_from(row).unwrap_or(u8::MAX);
         }
         let inline_below = if inline_max == 0 { 0 } else { inline_max.saturating_add(1) };
-        Self { inline_below, rows, row_of }
+        Self { inline_below, rows, row_of, regions }
     }
 
     /// The mover that would take this entry.
@@ -120,6 +132,7 @@ impl Route {
     pub fn explain(&self, sqe: &Sqe) -> impl fmt::Display {
         match self.choose(sqe) {
             Err(error) => format!("refused: {error}"),
+            Ok(URING) => "URING: it is in a region, which an fsync makes durable".to_owned(),
             Ok(mover) if sqe.mover() != ROUTED => format!("{mover:?}: the entry asks for it"),
             Ok(INLINE) => format!("INLINE: {} bytes are fewer than {}", sqe.len(), self.inline_below),
             Ok(mover) => format!("{mover:?}: the first mover that can do it"),
@@ -144,7 +157,7 @@ impl Route {
                 Some((head, row)) if head == sqe.head() => row,
                 _ => {
                     let row: &Row = &self.rows[self.first_choice(sqe)];
-                    if !row.takes_head(sqe.head()) || row.misalignment != 0 {
+                    if !row.takes_head(sqe.head()) || row.misalignment != 0 || sqe.asks_of_region() {
                         return self.look_further(sqe);
                     }
                     // With a bound for inline operations, a routed entry's row depends on its length.
@@ -169,13 +182,52 @@ impl Route {
     #[cold]
     fn look_further(&self, sqe: &Sqe) -> Result<MoverId, Refusal> {
         sqe.check()?;
+        if sqe.asks_of_region()
+            && let Some(mover) = self.by_region(sqe)?
+        {
+            return Ok(mover);
+        }
+        if sqe.mover() == URING {
+            return Err(if sqe.is_flush() { Refusal::NotDurable } else { Refusal::Unsupported });
+        }
         let first = self.first_choice(sqe);
         if first == self.rows.len() - 1 {
             return Err(Refusal::UnknownMover);
         }
         let last = if sqe.mover() == ROUTED { self.rows.len() - 1 } else { first + 1 };
         let able = self.rows[first..last].iter().find(|row| row.takes(sqe));
-        able.map(|row| row.mover).ok_or(Refusal::Unsupported)
+        able.map(|row| row.mover).ok_or_else(|| {
+            let plain = sqe.without_durable();
+            let is_for_want_of_that = sqe.has_parts() && self.rows[first..last].iter().any(|row| row.takes(&plain));
+            if is_for_want_of_that { Refusal::NotDurable } else { Refusal::Unsupported }
+        })
+    }
+
+    /// Who makes durable what is in a region. None: it is nothing of that kind, and the route is as for plain memory.
+    ///
+    /// A flush goes to who can make its bytes durable; a durable copy to the CPU mover, and from there on as a flush.
+    fn by_region(&self, sqe: &Sqe) -> Result<Option<MoverId>, Refusal> {
+        let id = match sqe.region() {
+            0 => None,
+            word => Some(RegionId::of(word).ok_or(Refusal::UnknownFlags)?),
+        };
+        let len = usize::try_from(sqe.len()).unwrap_or(usize::MAX);
+        let backing = match self.regions.find(id, sqe.dst().addr(), len) {
+            Found::Plain => return Ok(None),
+            Found::Outside => return Err(Refusal::OutsideRegion),
+            Found::Inside(_, backing) => backing,
+        };
+        let by_cpu = self.rows[usize::from(self.row_of[usize::from(WORKERS.to_u8())])];
+        let asks_for = |mover| [ROUTED, mover].contains(&sqe.mover());
+        let mover = match (backing, sqe.is_flush()) {
+            (Backing::PageCache, true) if asks_for(URING) => Some(URING),
+            (Backing::Dax, true) if asks_for(WORKERS) && by_cpu.takes(&sqe.without_durable()) => Some(WORKERS),
+            (Backing::PageCache | Backing::Dax, false) if asks_for(WORKERS) && by_cpu.takes(&sqe.without_durable()) => {
+                Some(WORKERS)
+            }
+            _ => None,
+        };
+        Ok(mover)
     }
 }
 
@@ -184,7 +236,8 @@ impl Route {
 pub(crate) fn lane_of(mover: MoverId) -> Option<usize> {
     match mover.to_u8() {
         id if id == WORKERS.to_u8() => Some(0),
-        id if id >= FIRST_USER_MOVER => Some(usize::from(id - FIRST_USER_MOVER) + 1),
+        id if id == URING.to_u8() => Some(1),
+        id if id >= FIRST_USER_MOVER => Some(usize::from(id - FIRST_USER_MOVER) + OWN_LANES),
         _ => None,
     }
 }
@@ -193,10 +246,14 @@ pub(crate) fn lane_of(mover: MoverId) -> Option<usize> {
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the builder makes no more lanes than there are ids")]
 pub(crate) fn mover_of(lane: usize) -> MoverId {
-    if lane == 0 { WORKERS } else { MoverId::from_u8(FIRST_USER_MOVER + (lane - 1) as u8) }
+    match lane {
+        0 => WORKERS,
+        1 => URING,
+        lane => MoverId::from_u8(FIRST_USER_MOVER + (lane - OWN_LANES) as u8),
+    }
 }
 
 /// How many movers of the user's own a queue can have: as many as there are ids, and row numbers beside the other
 /// three rows.
 pub(crate) const MAX_USER_MOVERS: usize = (u8::MAX - FIRST_USER_MOVER) as usize + 1;
-const _: () = assert!(MAX_USER_MOVERS + 3 <= u8::MAX as usize);
+const _: () = assert!(MAX_USER_MOVERS + 4 <= u8::MAX as usize);

@@ -115,6 +115,17 @@ impl Stage {
         self.heads & u64::from(flags.bits()) << 8 != 0
     }
 
+    /// Whether it matters of one of them in which region it is.
+    #[inline]
+    pub(super) fn some_ask_of_region(&self) -> bool {
+        Sqe::some_ask_of_region(self.heads)
+    }
+
+    /// Puts an entry in the place of one that differs in nothing but its region.
+    pub(super) fn replace(&mut self, at: usize, sqe: Sqe) {
+        self.sqes[at] = sqe;
+    }
+
     /// The entries, in order.
     pub(super) fn sqes(&self) -> &[Sqe] {
         &self.sqes

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::chain::Chains;
 use crate::mover::{Account, Outlet, Station, Tally};
 use crate::os::lock;
-use crate::sqe::{INLINE, MoverId};
+use crate::sqe::{INLINE, MoverId, URING};
 
 /// Who called a mover's poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +84,8 @@ pub struct Stats {
     pub reaper_wakes: u64,
     /// System calls that made the reaper's descriptor readable.
     pub eventfd_writes: u64,
+    /// Fsyncs that durable flushes have cost: those of a file that wait together share one.
+    pub fsyncs: u64,
 }
 
 impl Stats {
@@ -159,13 +161,17 @@ impl Books {
         let chains = std::iter::once((INLINE, "inline")).chain(movers).zip(chains.tallies());
         let chains = chains.map(|((mover, name), tally)| row(mover, name, Driver::Chain, tally));
         let chains = chains.filter(|row| row.operations > 0);
-        let wakes = |station: &Arc<Station>| (station.mover, station.wakes());
+        // Most queues have no regions, and nothing to say of who would flush them.
+        let is_at_work = |mover, count| mover != URING || count > 0;
+        let drivers = self.drivers.iter().map(read).filter(|row| is_at_work(row.mover, row.operations));
+        let wakes = stations.iter().map(|station| (station.mover, station.wakes()));
         let (reaper_wakes, eventfd_writes) = outlet.wakes();
         Stats {
-            drivers: std::iter::once(self.submitters()).chain(self.drivers.iter().map(read)).chain(chains).collect(),
-            wakes: stations.iter().map(wakes).collect(),
+            drivers: std::iter::once(self.submitters()).chain(drivers).chain(chains).collect(),
+            wakes: wakes.filter(|&(mover, wakes)| is_at_work(mover, wakes)).collect(),
             reaper_wakes,
             eventfd_writes,
+            fsyncs: outlet.fsyncs.get(),
         }
     }
 

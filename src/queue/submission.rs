@@ -9,10 +9,12 @@ use memring_ring::Passage;
 use super::PushError;
 use super::barrier::Admission;
 use super::core::Core;
+use super::flusher::FlushMethod;
 use super::route::lane_of;
 use super::stage::Stage;
 use super::stats::{self, Stats};
 use crate::cqe::Cqe;
+use crate::memory::region::{MappedFile, Refused, Region, RegionId, RegisterError};
 use crate::memory::{self, Stores};
 use crate::mover::{Account, Completions, Gathered, InUse, Place, Sequel, execute};
 use crate::sqe::{INLINE, MoverId, ROUTED, Sqe, SqeFlags};
@@ -117,7 +119,7 @@ impl SubmissionQueue {
             return Err(PushError::InUse(sqe, other));
         }
         self.staged.push(&sqe, mover);
-        Ok(())
+        if sqe.asks_of_region() { self.enter_regions(&[sqe]) } else { Ok(()) }
     }
 
     /// Checks and stages all of the entries, or none: they need credits at once, and stay adjacent and in order.
@@ -159,6 +161,33 @@ impl SubmissionQueue {
             self.staged.truncate(before);
             self.core.outlet.credits.give_back(sqes.len() as u64);
             return Err(PushError::InUse(sqes[index], other));
+        }
+        if self.staged.some_ask_of_region() { self.enter_regions(sqes) } else { Ok(()) }
+    }
+
+    /// Has what was staged last, which is these, hold its regions until it ends; or takes it back, if one of them is
+    /// not there any more.
+    #[cold]
+    fn enter_regions(&mut self, sqes: &[Sqe]) -> Result<(), PushError> {
+        let outlet = &self.core.outlet;
+        let before = self.staged.len() - sqes.len();
+        for at in before..self.staged.len() {
+            let sqe = self.staged.sqes()[at];
+            if !sqe.asks_of_region() {
+                continue;
+            }
+            match outlet.regions.enter(&sqe) {
+                Ok(entered) => self.staged.replace(at, entered),
+                Err(Refused) => {
+                    let entered = &self.staged.sqes()[before..at];
+                    entered.iter().filter_map(|sqe| RegionId::of(sqe.region())).for_each(|id| outlet.regions.leave(id));
+                    let all = &self.staged.sqes()[before..];
+                    all.iter().for_each(|sqe| outlet.in_use.leave(sqe));
+                    outlet.credits.give_back(all.len() as u64);
+                    self.staged.truncate(before);
+                    return Err(PushError::OutsideRegion(sqes[at - before]));
+                }
+            }
         }
         Ok(())
     }
@@ -433,10 +462,28 @@ impl SubmissionQueue {
         self.core.stats()
     }
 
+    /// Makes a [`Region`] of a mapped file, so that flushes of it are durable. See there for an example.
+    ///
+    /// The first one has the thread of the flushes begin, unless the reaper [drives](super::Builder::flush_drive) them.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`], with the mapped file: it is no shared mapping of that file, or
+    /// some of it is registered already; the queue is closed, or its parent process's; or the system refuses something.
+    pub fn register(&self, mapped: MappedFile) -> Result<Region, RegisterError> {
+        self.core.register(mapped)
+    }
+
+    /// How durable flushes reach the kernel.
+    #[must_use]
+    pub fn flush_method(&self) -> FlushMethod {
+        self.core.flush_method
+    }
+
     /// Forgets what is staged, and gives its credits back.
     fn discard(&mut self) {
         self.core.outlet.credits.give_back(self.staged.len() as u64);
-        self.staged.sqes().iter().for_each(|sqe| self.core.outlet.in_use.leave(sqe));
+        self.staged.sqes().iter().for_each(|sqe| self.core.outlet.leave(sqe));
         self.staged.clear();
     }
 

@@ -42,7 +42,8 @@ impl Sqe {
     pub(crate) fn check(&self) -> Result<Opcode, Refusal> {
         let [head, _, dst, src, len, operand, internal] = self.to_raw();
         let Some(opcode) = self.opcode() else { return Err(Refusal::UnknownOpcode) };
-        if (head & !KNOWN_HEAD) | operand | internal != 0 {
+        let is_known = (head & !KNOWN_HEAD) | internal == 0 && (operand == 0 || self.asks_of_region());
+        if !is_known {
             return Err(Refusal::UnknownFlags);
         }
         if len == 0 || opcode == Opcode::Nop {
@@ -82,6 +83,8 @@ pub(crate) enum Refusal {
     UnknownFlags,
     UnknownMover,
     Unsupported,
+    NotDurable,
+    OutsideRegion,
 }
 
 /// Whether `len` bytes at `address` leave the address space, or the part of it that an allocation can fill.

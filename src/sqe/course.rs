@@ -43,10 +43,10 @@ impl Sqe {
         (self.field(shift) as u32).checked_sub(1)
     }
 
-    /// Whether its end is nothing but a completion: no flag, no part, no successor.
+    /// Whether its end is nothing but a completion: no flag, no part, no successor, no region.
     #[inline]
     pub(crate) const fn is_ordinary(&self) -> bool {
-        self.sqe_flags().bits() as u64 | self.course() == 0
+        self.sqe_flags().bits() as u64 | self.course() | self.region() == 0
     }
 
     /// Whether the next entry of the same submit waits for it.

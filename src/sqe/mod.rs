@@ -11,7 +11,7 @@
 //! | 2 | destination address |
 //! | 3 | source address, or the set pattern |
 //! | 4 | length, bytes |
-//! | 5 | operand of operations to come |
+//! | 5 | the id of the region that the destination is in; 0: look for it |
 //! | 6 | internal, zero in a pushed entry: `course.rs` says what for |
 
 use core::fmt;
@@ -20,6 +20,7 @@ use memring_ring::Words;
 
 mod check;
 mod course;
+mod durable;
 mod opcode;
 
 pub(crate) use self::check::Refusal;
@@ -45,6 +46,8 @@ pub const ROUTED: MoverId = MoverId(0);
 pub const INLINE: MoverId = MoverId(1);
 /// The CPU mover's lane: the worker threads and the waiting caller, or the caller alone when there are no workers.
 pub const WORKERS: MoverId = MoverId(2);
+/// The mover of durable flushes: io_uring, or a thread that calls fdatasync where that is not allowed.
+pub const URING: MoverId = MoverId(3);
 
 impl MoverId {
     /// The id of this value, whether or not a mover bears it.
@@ -79,6 +82,7 @@ impl fmt::Debug for MoverId {
             ROUTED => f.write_str("ROUTED"),
             INLINE => f.write_str("INLINE"),
             WORKERS => f.write_str("WORKERS"),
+            URING => f.write_str("URING"),
             Self(other) => write!(f, "MoverId({other})"),
         }
     }
@@ -87,6 +91,7 @@ impl fmt::Debug for MoverId {
 pub(crate) const DESTINATION: usize = 2;
 pub(crate) const SOURCE: usize = 3;
 pub(crate) const LENGTH: usize = 4;
+const REGION: usize = 5;
 
 /// A submission entry. See the [module](self) for its layout.
 ///
@@ -178,9 +183,11 @@ impl Sqe {
             .with_word(LENGTH, len as u64)
     }
 
-    /// Writes the cache lines of `len` bytes at `dst` back to memory. The bytes do not change.
+    /// Makes `len` bytes at `dst` as durable as their memory can be. The bytes do not change.
     ///
-    /// This is the flush of the CPU's caches, as for persistent memory; it makes nothing durable in a file.
+    /// In a [registered](crate::queue::SubmissionQueue::register) [`Region`](crate::Region) that is backed by a file,
+    /// it completes when they are on stable storage. Of other memory it writes the cache lines back, as for persistent
+    /// memory.
     ///
     /// # Examples
     ///
@@ -501,6 +508,16 @@ impl Sqe {
     #[inline]
     pub const fn pattern(&self) -> u8 {
         self.0[SOURCE].to_le_bytes()[0]
+    }
+
+    /// Word 5: which region it is in.
+    #[inline]
+    pub(crate) const fn region(&self) -> u64 {
+        self.0[REGION]
+    }
+
+    pub(crate) const fn with_region(self, id: u64) -> Self {
+        self.with_word(REGION, id)
     }
 
     /// Word 0: opcode, flags and mover.

@@ -13,7 +13,7 @@ pub enum Opcode {
     Memmove = 2,
     /// Set every byte to one value.
     Memset = 3,
-    /// Write the region's cache lines back to memory.
+    /// Make the bytes as durable as their memory can be: on stable storage, or the cache lines written back.
     Flush = 4,
 }
 
@@ -60,7 +60,7 @@ pub struct OpFlags(u32);
 impl OpFlags {
     /// No option.
     pub const NONE: Self = Self(0);
-    /// Complete only when the destination is durable. No mover of this version supports it.
+    /// Complete only when the destination is durable, which must be in a registered [`Region`](crate::Region).
     pub const MEM_DURABLE: Self = Self(1 << 0);
     /// The destination will not be read soon: a mover may bypass the cache. A hint; ignoring it is correct.
     pub const NO_CACHE_HINT: Self = Self(1 << 1);

@@ -206,7 +206,7 @@ fn movers_that_are_not_there_or_cannot() {
             }
             let error = fails(&ring, || ring.flush(vec![7; 600]).on(holder), is_back);
             assert_eq!((error, error.status()), (OpError::Unsupported, Status::UNSUPPORTED), "{name}");
-            assert_eq!(fails(&ring, || ring.memset(vec![7; 600], 1).durable(), is_back), OpError::Unsupported);
+            assert_eq!(fails(&ring, || ring.memset(vec![7; 600], 1).durable(), is_back), OpError::NotDurable);
             assert_eq!(
                 fails(&ring, || ring.memset(vec![7; 600], 1).on(holder).no_cache(), is_back),
                 OpError::Unsupported
@@ -320,11 +320,15 @@ fn failures_are_shown_without_their_buffers() {
         OpError::UnknownMover,
         OpError::Unsupported,
         OpError::Refused,
+        OpError::NotDurable,
+        OpError::OutsideRegion,
         OpError::Mover(Status::IO, 5),
+        OpError::Mover(Status::JOB_CORRUPTED, 5),
     ];
     let texts: Vec<String> = every.iter().map(ToString::to_string).collect();
     assert!(texts.iter().all(|text| text.len() > 10), "{texts:?}");
-    assert_eq!(texts[8], format!("{} (5)", Status::IO));
+    assert_eq!(texts[10], "the storage failed: Input/output error (os error 5)");
+    assert_eq!(texts[11], format!("{} (5)", Status::JOB_CORRUPTED));
     assert_eq!(OpError::Forked.status(), Status::SHUT_DOWN);
     for (error, text) in [
         (ScopeError::Block(BlockError::WouldDeadlock), BlockError::WouldDeadlock.to_string()),

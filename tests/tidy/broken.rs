@@ -116,8 +116,8 @@ fn imports_from_above_are_found() {
     tells(
         imports_from_below,
         "src/memory/x.rs",
-        &["use crate::os::Futex;", "use crate::mover;"],
-        &["use crate::cqe::Cqe;"],
+        &["use crate::queue::Drain;", "use crate::mover;"],
+        &["use crate::cqe::Cqe;", "use crate::os::Birth;"],
     );
     tells(imports_from_below, "src/sqe.rs", &["use crate::os;"], &["use crate::error::X;", "/// [x](crate::queue::Y)"]);
     tells(imports_from_below, "src/queue/x.rs", &[], &["use crate::mover::Lane;", "pub use crate::queue::Y;"]);

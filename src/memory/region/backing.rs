@@ -1,0 +1,119 @@
+//! What backs a mapping, as the kernel tells it.
+//!
+//! Sources: proc_pid_maps(5), proc_pid_smaps(5) (`sf` among the VmFlags: MAP_SYNC), statfs(2) (the magic numbers),
+//! statx(2) (STATX_ATTR_DAX).
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, fstatfs, statx};
+
+use super::mapped::RegisterRefusal;
+
+/// What backs a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backing {
+    /// A file by way of the page cache: durable after an fsync.
+    PageCache,
+    /// Persistent memory itself (a MAP_SYNC mapping): durable after a write-back of the CPU's caches.
+    Dax,
+    /// A file that is itself in memory (tmpfs, ramfs, hugetlbfs): never durable.
+    Volatile,
+}
+
+/// The file systems that keep files in memory only, by their magic numbers.
+const VOLATILE: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
+
+/// What backs `len` bytes at `address`, which must be a shared mapping of `file` from `offset` on.
+pub(super) fn look(file: &File, address: usize, len: usize, offset: u64) -> Result<Backing, RegisterRefusal> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let metadata = file.metadata()?;
+    let (mut at, end) = (address, address.saturating_add(len));
+    for map in maps.lines().filter_map(Map::of) {
+        if !(map.start <= at && at < map.end) {
+            continue;
+        }
+        if !map.is_shared {
+            return Err(RegisterRefusal::Private);
+        }
+        if !map.is_writable {
+            return Err(RegisterRefusal::ReadOnly);
+        }
+        if !map.is_of(&metadata) || map.offset + (at - map.start) as u64 != offset + (at - address) as u64 {
+            return Err(RegisterRefusal::OtherFile);
+        }
+        at = map.end;
+        if at >= end {
+            return Ok(backing(file, address, end)?);
+        }
+    }
+    Err(RegisterRefusal::NotMapped)
+}
+
+fn backing(file: &File, start: usize, end: usize) -> io::Result<Backing> {
+    #[expect(clippy::cast_sign_loss, reason = "a magic number, of whatever type the architecture has for it")]
+    let magic = fstatfs(file)?.f_type as u64 & 0xffff_ffff;
+    if VOLATILE.contains(&magic) {
+        return Ok(Backing::Volatile);
+    }
+    let attributes = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).map(|told| told.stx_attributes);
+    let is_dax = attributes.is_ok_and(|attributes| attributes.contains(StatxAttributes::DAX));
+    if is_dax && is_map_sync(start, end)? { Ok(Backing::Dax) } else { Ok(Backing::PageCache) }
+}
+
+/// Whether each mapping in this range was made with MAP_SYNC.
+fn is_map_sync(start: usize, end: usize) -> io::Result<bool> {
+    let smaps = fs::read_to_string("/proc/self/smaps")?;
+    let (mut is_inside, mut is_sync) = (false, true);
+    for line in smaps.lines() {
+        if let Some(map) = Map::of(line) {
+            is_inside = map.start < end && start < map.end;
+        } else if let Some(flags) = line.strip_prefix("VmFlags:") {
+            is_sync &= !is_inside || flags.split_whitespace().any(|flag| flag == "sf");
+        }
+    }
+    Ok(is_sync)
+}
+
+/// A line of `/proc/self/maps`.
+struct Map<'a> {
+    start: usize,
+    end: usize,
+    is_shared: bool,
+    is_writable: bool,
+    offset: u64,
+    device: &'a str,
+    inode: u64,
+    path: &'a str,
+}
+
+impl<'a> Map<'a> {
+    /// `start-end perms offset major:minor inode    path`.
+    fn of(line: &'a str) -> Option<Self> {
+        let mut words = line.splitn(6, ' ');
+        let (start, end) = words.next()?.split_once('-')?;
+        let permissions = words.next()?;
+        let offset = words.next()?;
+        let device = words.next()?;
+        Some(Self {
+            start: usize::from_str_radix(start, 16).ok()?,
+            end: usize::from_str_radix(end, 16).ok()?,
+            is_shared: permissions.ends_with('s'),
+            is_writable: permissions.starts_with("rw"),
+            offset: u64::from_str_radix(offset, 16).ok()?,
+            device,
+            inode: words.next()?.parse().ok()?,
+            path: words.next().unwrap_or_default().trim_start(),
+        })
+    }
+
+    /// Whether it is of this file. Where a file system gives its files other device numbers than the kernel shows here,
+    /// the path decides.
+    fn is_of(&self, file: &Metadata) -> bool {
+        let device = format!("{:02x}:{:02x}", rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        let is_same = |other: &Metadata| (other.dev(), other.ino()) == (file.dev(), file.ino());
+        self.inode == file.ino() && (self.device == device || fs::metadata(self.path).is_ok_and(|at| is_same(&at)))
+    }
+}
