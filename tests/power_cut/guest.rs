@@ -13,17 +13,17 @@
 //!
 //! The mutants are what the test must catch: `acknowledges-early` makes nothing durable, and `publishes-early` makes
 //! the word durable together with its record, not after it.
-#![expect(unsafe_code, reason = "maps a file, and allocates its blocks")]
+#![expect(unsafe_code, reason = "maps a file")]
 #![expect(clippy::print_stdout, reason = "the standard output is where it acknowledges")]
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::future::IntoFuture;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
+use memring::{MappedFile, Region, Ring};
 
 /// Bytes of the file.
 const LOG: usize = 8 << 20;
@@ -40,57 +40,44 @@ enum Mutant {
 }
 
 struct Log {
-    map: MmapMut,
+    ring: Ring,
+    region: Region,
 }
 
 impl Log {
     /// Maps the file, which is made if it is not there or not whole.
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path) -> Result<Self, Box<dyn Error>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if file.metadata()?.len() < LOG as u64 {
-            allocate(&file)?;
+        let is_new = file.metadata()?.len() < LOG as u64;
+        file.set_len(LOG as u64)?;
+        // SAFETY: nobody else has the file: this program is alone on the machine.
+        let map = unsafe { MmapMut::map_mut(&file)? };
+        let ring = Ring::builder().workers(1).build()?;
+        let region = ring.register(MappedFile::new(&file, map, 0))?;
+        if is_new {
+            region.preallocate()?;
             file.sync_all()?;
             File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
         }
-        // SAFETY: nobody else has the file: this program is alone on the machine.
-        Ok(Self { map: unsafe { MmapMut::map_mut(&file)? } })
+        Ok(Self { ring, region })
     }
 
-    fn word(&self) -> u64 {
-        u64::from_le_bytes(self.map[WORD].try_into().expect("eight bytes"))
-    }
-
-    fn store(&mut self, at: Range<usize>, bytes: &[u8]) {
-        self.map[at].copy_from_slice(bytes);
-    }
-
-    /// Returns when the bytes are on stable storage.
-    fn make_durable(&self, bytes: Range<usize>) -> io::Result<()> {
-        self.map.flush_range(bytes.start, bytes.len())
+    fn word(&self) -> Result<u64, Box<dyn Error>> {
+        Ok(u64::from_le_bytes(self.region.span(WORD)?[..].try_into()?))
     }
 
     /// Appends record `n`. It may be acknowledged when this returns.
     fn append(&mut self, n: u64, mutant: Mutant) -> Result<(), Box<dyn Error>> {
-        let place = place(n)?;
-        self.store(place.clone(), &bytes_of(n));
-        if mutant == Mutant::None {
-            self.make_durable(place.clone())?;
-        }
-        self.store(WORD, &n.to_le_bytes());
-        match mutant {
-            Mutant::None => self.make_durable(WORD)?,
-            Mutant::PublishesEarly => self.make_durable(0..place.end)?,
-            Mutant::AcknowledgesEarly => {}
-        }
+        let (record, word) = (self.region.span(place(n)?)?, self.region.span(WORD)?);
+        let both = self.ring.batch().memcpy(record, bytes_of(n)).memcpy(word, n.to_le_bytes().to_vec());
+        let append = match mutant {
+            Mutant::None => both.linked().into_future().durable(),
+            Mutant::PublishesEarly => both.into_future().durable(),
+            Mutant::AcknowledgesEarly => both.linked().into_future(),
+        };
+        self.ring.block_on(append)??;
         Ok(())
     }
-}
-
-/// Gives the file its blocks, so that no store to the mapping can find the disk full.
-fn allocate(file: &File) -> io::Result<()> {
-    // SAFETY: the call touches no memory of ours.
-    let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, libc::off_t::try_from(LOG).expect("fits")) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The `j`th word of record `n`: no two words of a log are the same, and none is zero.
@@ -117,7 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(other) => return Err(format!("there is no mutant {other:?}").into()),
     };
     let mut log = Log::open(&path)?;
-    let mut n = log.word();
+    let mut n = log.word()?;
     println!("recovered {n}");
     while place(n + 1)?.end <= LOG {
         n += 1;
