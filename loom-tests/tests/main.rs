@@ -12,6 +12,8 @@ mod doorbell;
 #[cfg(memring_loom)]
 mod gate;
 #[cfg(memring_loom)]
+mod group;
+#[cfg(memring_loom)]
 mod lane;
 #[cfg(memring_loom)]
 mod order;
@@ -46,6 +48,7 @@ fn main() -> std::process::ExitCode {
         order::MODELS,
         reaper::MODELS,
         waiting::MODELS,
+        group::MODELS,
     ])
 }
 

@@ -32,4 +32,4 @@ pub use self::operation::{Operation, Started, State};
 pub(crate) use self::raw::RawRing;
 pub use self::ring::{Ring, Shutdown};
 pub use self::scope::{Scope, ScopeError, Scoped};
-pub use self::verb::{Flush, Memcpy, Memmove, Memset, Verb};
+pub use self::verb::{Flush, FlushIn, Memcpy, Memmove, Memset, Verb};

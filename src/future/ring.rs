@@ -14,7 +14,7 @@ use super::failed::BlockError;
 use super::operation::{Operation, Started};
 use super::scope::{Scope, ScopeError};
 use super::shared::Shared;
-use super::verb::{Flush, Memcpy, Memmove, Memset, Verb};
+use super::verb::{Flush, FlushIn, Memcpy, Memmove, Memset, Verb};
 use crate::memory::region::{MappedFile, Region, RegisterError};
 use crate::queue::{Arm, BuildError, FlushMethod, Route, Stats};
 use crate::sqe::MoverId;
@@ -416,6 +416,31 @@ impl Ring {
     /// ```
     pub fn flush_method(&self) -> FlushMethod {
         self.shared.direct.flush_method()
+    }
+
+    /// Makes durable what a part of a region holds, whoever has stored it: nobody need have its bytes for himself, as of
+    /// a [`flush`](Ring::flush) of a span. What is stored there meanwhile may or may not be among it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "memmap2")] {
+    /// # use memring::{MappedFile, Ring};
+    /// # let file = tempfile::tempfile()?;
+    /// # file.set_len(1 << 20)?;
+    /// # // SAFETY: nobody else maps the file, or cuts it short.
+    /// # let mapping = unsafe { memmap2::MmapMut::map_mut(&file)? };
+    /// let ring = Ring::new()?;
+    /// let region = ring.register(MappedFile::new(&file, mapping, 0))?;
+    /// for page in 0..8 {
+    ///     region.span(page * 4096..(page + 1) * 4096)?.fill(7);
+    /// }
+    /// ring.block_on(ring.flush_in(&region, 0..8 * 4096))??;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flush_in(&self, region: &Region, range: Range<usize>) -> Operation<FlushIn> {
+        self.operation(FlushIn { region: region.clone(), range })
     }
 
     /// The id of a mover that was added under this name.

@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use super::buffer::{IoBuf, IoBufMut, OutOfRange};
 use super::failed::OpError;
+use crate::memory::region::Region;
 use crate::sqe::Sqe;
 
 /// What an operation does: one of the structs beside this. It is sealed.
@@ -163,5 +164,27 @@ impl<B: IoBuf> Verb for Flush<B> {
 
     fn into_buffers(self) -> B {
         self.buffer
+    }
+}
+
+/// A flush of a part of a region: see [`Ring::flush_in`](super::Ring::flush_in).
+#[derive(Debug)]
+pub struct FlushIn {
+    pub(super) region: Region,
+    pub(super) range: Range<usize>,
+}
+
+impl Single for FlushIn {
+    fn entry(&mut self) -> Result<Sqe, OpError> {
+        OutOfRange::check(self.range.start, self.range.end, self.region.len())?;
+        Ok(Sqe::flush_in(&self.region, self.range.clone()))
+    }
+}
+
+impl Verb for FlushIn {
+    type Buffers = Region;
+
+    fn into_buffers(self) -> Region {
+        self.region
     }
 }

@@ -12,14 +12,19 @@ pub(crate) fn role() -> Option<String> {
 
 /// Runs the test `name` of this binary again, alone in a process, where [`role`] is `role`, with these variables set.
 pub(crate) fn again(name: &str, role: &str, variables: &[(&str, String)]) -> Output {
+    command(name, role, variables).output().expect("the test binary starts again")
+}
+
+/// What [`again`] runs, for who wants to see it running.
+pub(crate) fn command(name: &str, role: &str, variables: &[(&str, String)]) -> Command {
     let program = env::current_exe().expect("a test knows its own path");
-    Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .envs(variables.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .output()
-        .expect("the test binary starts again")
+        .stdin(Stdio::null());
+    command
 }
 
 /// What the process wrote, for a failure's message.
