@@ -418,8 +418,8 @@ impl Ring {
         self.shared.direct.flush_method()
     }
 
-    /// Makes durable what a part of a region holds, whoever has stored it: nobody need have its bytes for himself, as of
-    /// a [`flush`](Ring::flush) of a span. What is stored there meanwhile may or may not be among it.
+    /// Makes durable what a part of a region holds, whoever has stored it: nobody need have its bytes for himself, as
+    /// of a [`flush`](Ring::flush) of a span. What is stored there meanwhile may or may not be among it.
     ///
     /// # Examples
     ///
