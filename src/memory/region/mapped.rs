@@ -21,6 +21,16 @@ unsafe impl Send for Mapping {}
 // SAFETY: as above; nothing is changed through a shared reference.
 unsafe impl Sync for Mapping {}
 
+impl Mapping {
+    pub(super) fn as_mut_ptr(&self) -> *mut u8 {
+        self.address
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
 #[cfg(feature = "memmap2")]
 mod memmap2 {
     use memmap2::{MmapMut, MmapRaw};

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use super::Handle;
 use super::backing::{Backing, look};
 use super::file::SyncedFile;
-use super::mapped::{MappedFile, RegisterError, RegisterRefusal};
+use super::mapped::{MappedFile, Mapping, RegisterError, RegisterRefusal};
 use crate::os::lock;
 use crate::sqe::{Sqe, URING, WORKERS};
 
@@ -47,7 +47,8 @@ impl RegionId {
 pub(crate) struct Entry {
     pub(super) id: RegionId,
     backing: Backing,
-    mapped: MappedFile,
+    mapping: Mapping,
+    offset: u64,
     pub(super) synced: Arc<SyncedFile>,
     /// So many of the file's failures its user knows of.
     forgiven: Mutex<u64>,
@@ -125,8 +126,9 @@ impl Regions {
         };
         // What failed before it was there is none of its affair.
         let forgiven = Mutex::new(synced.failures());
-        let entry =
-            Arc::new(Entry { id: RegionId::next(), backing, mapped, synced, forgiven, tenants: Mutex::default() });
+        let MappedFile { mapping, offset, .. } = mapped;
+        let (id, tenants) = (RegionId::next(), Mutex::default());
+        let entry = Arc::new(Entry { id, backing, mapping, offset, synced, forgiven, tenants });
         table.by_id.insert(entry.id, Arc::clone(&entry));
         table.by_start.insert(start, entry.id);
         Ok(entry)
@@ -247,11 +249,11 @@ fn examine(mapped: &MappedFile) -> Result<(Backing, File), RegisterRefusal> {
 
 impl Entry {
     pub(super) fn address(&self) -> *mut u8 {
-        self.mapped.as_mut_ptr()
+        self.mapping.as_mut_ptr()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.mapped.len()
+        self.mapping.len()
     }
 
     pub(crate) fn backing(&self) -> Backing {
@@ -259,7 +261,7 @@ impl Entry {
     }
 
     pub(super) fn offset(&self) -> u64 {
-        self.mapped.offset
+        self.offset
     }
 
     fn end(&self) -> usize {
