@@ -70,7 +70,7 @@ impl On {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let begin = Instant::now();
-    signals::install();
+    signals::install("cp");
     let Options { chunk, entries, workers, .. } = *options;
     let plan = Plan { chunk, entries, workers, on: options.on.mover() };
     let copier = {

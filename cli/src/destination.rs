@@ -154,7 +154,7 @@ impl<'a> Draft<'a> {
         // No signal between the file and the word about it.
         let _held = signals::hold();
         let (file, name) = with_new_name(|name| rustix::fs::openat(&place.folder, name, flags, DRAFT_MODE))?;
-        signals::remove_at_end(place.folder.as_raw_fd(), &name);
+        signals::remove_at_end(place.folder.as_raw_fd(), name.as_ref());
         Ok(Self { place, file: File::from(file), name: Some(name) })
     }
 
