@@ -7,8 +7,12 @@
 mod copy;
 mod cp;
 mod destination;
+mod durability;
 mod failed_chunks;
 mod failure;
+mod file_system;
+mod info;
+mod mounts;
 mod report;
 mod signals;
 mod size;
@@ -35,16 +39,22 @@ struct Cli {
 enum Command {
     /// Copy a file, mapped into memory, through a queue pair.
     Cp(cp::Options),
+    /// Say what this machine offers: CPUs, cache flushes, io_uring, and whether a place can be durable.
+    Info(info::Options),
 }
 
 fn main() -> ExitCode {
-    let Command::Cp(options) = match Cli::try_parse() {
+    let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return usage(&error),
     };
-    match cp::run(&options) {
+    let (who, done) = match &command {
+        Command::Cp(options) => ("memring: cp", cp::run(options)),
+        Command::Info(options) => ("memring: info", info::run(options)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failed("memring: cp", &failure),
+        Err(failure) => failed(who, &failure),
     }
 }
 
