@@ -1,13 +1,59 @@
 //! The seam: everything that the command asks of memring's durability, so that one file knows how it is spelled.
 //!
-//! STUB: memring's durable flushes are not there yet. Until they are, what `memring info` says of memring is found
-//! here. What each function is to become stands beside it.
+//! STUB: memring's regions and durable flushes are not there yet. Until they are, copies are made durable by the last
+//! fsync of `memring cp --durable` alone, and what `memring info` says of memring is found here. What each function is
+//! to become stands beside it.
 
-use std::{fs, io};
+use std::fs::{self, File};
+use std::io;
 
 use io_uring::IoUring;
+use memmap2::MmapRaw;
+use memring::queue::{Stats, SubmissionQueue};
+use memring::{Cqe, Sqe, Status};
 
 use crate::failure::Failure;
+
+/// A file's mapping that durable entries may name.
+#[derive(Debug)]
+pub(crate) struct Region(MmapRaw);
+
+impl Region {
+    /// Makes the mapping of this file, from its beginning, known to the queue.
+    ///
+    /// To become `sq.register(MappedFile::new(file, mapping, 0))`; the error says by itself what is wrong.
+    pub(crate) fn register(_sq: &mut SubmissionQueue, _file: &File, mapping: MmapRaw) -> Result<Self, Failure> {
+        Ok(Self(mapping))
+    }
+
+    pub(crate) fn as_mut_ptr(&self) -> *mut u8 {
+        self.0.as_mut_ptr()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The same entry, complete only when its destination, in a [`Region`], is on stable storage.
+///
+/// To become `entry.flags(OpFlags::MEM_DURABLE)`.
+pub(crate) fn durable(entry: Sqe) -> Sqe {
+    entry
+}
+
+/// How many fsyncs memring has made.
+///
+/// To become `stats.mover(URING).batches`.
+pub(crate) fn fsyncs(_stats: &Stats) -> u64 {
+    0
+}
+
+/// What the system said of the fsync that this completion waited for, if it failed.
+pub(crate) fn failed_fsync(cqe: &Cqe) -> Option<io::Error> {
+    let errno = i32::try_from(cqe.value()).unwrap_or_default();
+    (cqe.status() == Status::IO).then(|| io::Error::from_raw_os_error(errno))
+}
 
 /// What the kernel says when it is asked for an io_uring, if it refuses.
 ///

@@ -17,6 +17,7 @@ mod report;
 mod signals;
 mod size;
 mod source;
+mod synced_folder;
 mod verify;
 
 use std::io::{self, Write};
