@@ -12,6 +12,7 @@ mod failed_chunks;
 mod failure;
 mod file_system;
 mod info;
+mod log;
 mod mounts;
 mod report;
 mod signals;
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Copy a file, mapped into memory, through a queue pair.
     Cp(cp::Options),
+    /// Measure what durable records cost, in a small write-ahead log.
+    Log(log::Options),
     /// Say what this machine offers: CPUs, cache flushes, io_uring, and whether a place can be durable.
     Info(info::Options),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     };
     let (who, done) = match &command {
         Command::Cp(options) => ("memring: cp", cp::run(options)),
+        Command::Log(options) => ("memring: log", log::run(options)),
         Command::Info(options) => ("memring: info", info::run(options)),
     };
     match done {

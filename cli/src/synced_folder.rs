@@ -17,6 +17,7 @@ use crate::mounts::Durable;
 #[derive(Debug)]
 pub(crate) struct SyncedFolder {
     folder: OwnedFd,
+    file_system: FileSystem,
 }
 
 impl SyncedFolder {
@@ -30,7 +31,11 @@ impl SyncedFolder {
         // A descriptor that only names a folder (O_PATH) takes no fsync.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(folder, ".", flags, Mode::empty()).map_err(cannot)?;
-        Ok(Self { folder })
+        Ok(Self { folder, file_system })
+    }
+
+    pub(crate) fn file_system(&self) -> &FileSystem {
+        &self.file_system
     }
 
     /// Makes the names in it durable.
