@@ -5,6 +5,11 @@
 //!
 //! Its space is allocated, filled with zeros and synced. So no append changes anything but bytes that are there, for
 //! every contestant: an fsync then need not record new blocks or lengths, which is what logs are preallocated for.
+//!
+//! The zeros are written page by page. A larger write makes the kernel cache the file in larger units (folios), and a
+//! store through a mapping marks the whole unit for writing: after writes of 1 MiB each fsync of a mapped record took
+//! 1 MiB to the disk (ext4, Linux 6.18, by `/proc/diskstats`) where an fsync of a written one took a page. A log that
+//! is to be mapped is best prepared like this; it makes no difference to the others.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,8 +25,6 @@ use crate::failure::Failure;
 use crate::signals;
 use crate::synced_folder::{SyncedFolder, sync};
 
-/// Zeros written at a time, bytes.
-const ZEROS: usize = 1 << 20;
 const MODE: Mode = Mode::from_raw_mode(0o600);
 
 /// Where the log is to be: a new name in a folder of a file system that keeps what it is given.
@@ -78,7 +81,7 @@ pub(crate) struct LogFile<'a> {
 }
 
 impl<'a> LogFile<'a> {
-    /// Makes it, with this many bytes of durable zeros.
+    /// Makes it, with this many bytes, whole pages, of durable zeros.
     pub(crate) fn create(place: &'a LogPlace, len: u64) -> Result<Self, Failure> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
         let log = {
@@ -103,14 +106,8 @@ impl<'a> LogFile<'a> {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }
-        let zeros = vec![0; ZEROS];
-        let mut at = 0;
-        while at < len {
-            let part = &zeros[..usize::try_from(len - at).map_or(ZEROS, |left| left.min(ZEROS))];
-            self.file.write_all_at(part, at)?;
-            at += part.len() as u64;
-        }
-        Ok(())
+        let page = vec![0; rustix::param::page_size()];
+        (0..len).step_by(page.len()).try_for_each(|at| self.file.write_all_at(&page, at))
     }
 
     pub(crate) fn file(&self) -> &File {

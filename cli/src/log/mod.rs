@@ -1,9 +1,9 @@
 //! `memring log`: what a durable record costs, in a small write-ahead log, against the two usual ways.
 //!
-//! One file, made new, has a part for each contestant (`contestant.rs`). They take turns in one run, [`ROUNDS`] rounds
-//! in every order that there is, so that none is always first, or always after the same other one; a round's turns are
-//! compared with each other, since a disk's speed changes from minute to minute. Afterwards the file is read back, from
-//! the disk if the kernel lets go of its pages, and every acknowledged record must be there, whole.
+//! One file, made new, has a part for each contestant (`contestant.rs`). They take turns in one run, [`ROUNDS`] short
+//! rounds in every order that there is, so that none is always first, or always after the same other one; a round's
+//! turns are compared with each other, since a disk's speed changes from second to second. Afterwards the file is read
+//! back, from the disk if the kernel lets go of its pages, and every acknowledged record must be there, whole.
 //!
 //! That the records are there shows that none was lost or torn on its way to the file. It does not show that they would
 //! have outlived a power cut: that is what the file system promises of an fsync.
@@ -31,9 +31,9 @@ use crate::failure::Failure;
 use crate::{durability, signals, size};
 
 /// The orders of three contestants, all of them, each once.
-const ORDERS: [[usize; 3]; ROUNDS] = [[0, 1, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0], [0, 2, 1], [1, 0, 2]];
-/// How often each contestant has its turn.
-const ROUNDS: usize = 6;
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0], [0, 2, 1], [1, 0, 2]];
+/// How often each contestant has its turn: in every order equally often.
+const ROUNDS: u32 = 30;
 /// Where time is the limit: room for a contestant's records, bytes. A log that is full ends its turn early.
 const ROOM: usize = 64 << 20;
 /// The largest payload, bytes.
@@ -97,20 +97,20 @@ impl Plan {
         let len = record::len(options.bytes as usize);
         let records = match (options.records, options.seconds) {
             (Some(records), _) => records,
-            (None, Some(_)) => (ROOM / len).max(ROUNDS) as u64,
+            (None, Some(_)) => (ROOM / len).max(ROUNDS as usize) as u64,
             (None, None) => 6000,
         };
         let bytes = usize::try_from(records).ok().and_then(|records| records.checked_mul(len));
         let part = bytes.and_then(|bytes| bytes.checked_next_multiple_of(rustix::param::page_size()));
         let part = part.filter(|part| i64::try_from(*part).is_ok_and(|part| part.checked_mul(3).is_some()));
         let part = part.ok_or_else(|| Failure::usage("so many records of so many bytes fit no file"))?;
-        let time = options.seconds.map(|time| time / ORDERS.len().try_into().unwrap_or(u32::MAX));
+        let time = options.seconds.map(|time| time / ROUNDS);
         Ok(Self { work: Work { threads: options.threads, payload: options.bytes, time }, records, part })
     }
 
     /// The numbers that a contestant may hand out in this round, if so many are handed out already.
     fn numbers(&self, round: u64, begin: u64) -> std::ops::Range<u64> {
-        begin..(self.records * (round + 1) / ROUNDS as u64).max(begin)
+        begin..(self.records * (round + 1) / u64::from(ROUNDS)).max(begin)
     }
 }
 
@@ -169,11 +169,16 @@ fn compete(plan: Plan, log: &LogFile<'_>) -> Result<[Score; 3], Failure> {
         contestant::all(log.file(), plan.part, plan.work.threads as usize)?
     };
     let mut scores: [Score; 3] = Default::default();
-    for (order, round) in ORDERS.into_iter().zip(0..) {
+    for (order, round) in ORDERS.into_iter().cycle().take(ROUNDS as usize).zip(0..) {
         for number in order {
             let contestant: &dyn Contestant = &*contestants[number];
             let score = &mut scores[number];
             let numbers = plan.numbers(round, score.acknowledged.len() as u64);
+            if numbers.is_empty() {
+                // Fewer records than rounds.
+                score.rates.push(None);
+                continue;
+            }
             let turn = turn::run(contestant, plan.work, numbers);
             score.add(turn.map_err(|failure| Failure::new(format!("{}: {failure}", NAMES[number])))?);
         }

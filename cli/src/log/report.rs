@@ -44,12 +44,13 @@ impl Latencies {
     }
 }
 
-/// How many times as many records per second, in rounds that are compared with themselves.
+/// How many times as many records per second, in rounds that are compared with themselves: in the middle one of them,
+/// and in the middle half of them, from `low` to `high`.
 #[derive(Clone, Copy, Debug)]
 struct Ratio {
     median: f64,
-    min: f64,
-    max: f64,
+    low: f64,
+    high: f64,
 }
 
 impl Ratio {
@@ -58,11 +59,13 @@ impl Ratio {
         let rounds = one.rates.iter().zip(&other.rates);
         let mut ratios: Vec<f64> = rounds.filter_map(|(one, other)| Some((*one)? / (*other)?)).collect();
         ratios.sort_unstable_by(f64::total_cmp);
-        let (min, max) = (*ratios.first()?, *ratios.last()?);
-        let middle = ratios.len() / 2;
-        let median =
-            if ratios.len() % 2 == 1 { ratios[middle] } else { f64::midpoint(ratios[middle - 1], ratios[middle]) };
-        Some(Self { median, min, max })
+        let last = ratios.len().checked_sub(1)?;
+        // Between two of them, it is the middle of both.
+        let at = |quarter: usize| {
+            let (below, above) = (last * quarter / 4, (last * quarter).div_ceil(4));
+            f64::midpoint(ratios[below], ratios[above])
+        };
+        Some(Self { median: at(2), low: at(1), high: at(3) })
     }
 }
 
@@ -97,9 +100,10 @@ impl Report<'_> {
             );
         }
         for (name, ratio) in self.ratios() {
-            let Some(Ratio { median, min, max }) = ratio else { continue };
-            lines +=
-                &format!("memring: {median:.2} times the records/s of {name}, {min:.2} to {max:.2} over the rounds\n",);
+            let Some(Ratio { median, low, high }) = ratio else { continue };
+            lines += &format!(
+                "memring: {median:.2} times the records/s of {name}; in half of the rounds {low:.2} to {high:.2}\n"
+            );
         }
         if self.is_kept {
             lines += &format!("{:?} is kept\n", self.place.path());
@@ -127,8 +131,7 @@ impl Report<'_> {
             json!({
                 "over": name,
                 "median": ratio.map(|ratio| ratio.median),
-                "min": ratio.map(|ratio| ratio.min),
-                "max": ratio.map(|ratio| ratio.max),
+                "quartiles": ratio.map(|ratio| [ratio.low, ratio.high]),
             })
         };
         let work = self.plan.work;
