@@ -214,7 +214,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             self.left.start += len;
             let (to, from) = (self.to.as_mut_ptr().wrapping_add(at), self.from.as_ptr().wrapping_add(at));
             let entry = Sqe::memcpy(to, from, len).on(self.copier.plan.on).user_data(at as u64);
-            self.batch.push(if let Target::Durable(_) = self.to { durability::durable(entry) } else { entry });
+            self.batch.push(if let Target::Durable(region) = self.to { region.durable(entry) } else { entry });
         }
     }
 

@@ -131,7 +131,8 @@ fn copy_and_verify(
     (source, from): (&Source, &MmapRaw),
     (draft, to): (&Draft, MmapRaw),
 ) -> Result<Done, Failure> {
-    let to = if options.durable {
+    // What the submitting thread copies by itself waits for nothing; the last fsync makes it durable.
+    let to = if options.durable && matches!(options.on, On::Workers) {
         // Registering may start the thread that waits for fsyncs; as above, requests are not for it.
         let _held = signals::hold();
         copier.durable_target(draft.file(), to)?

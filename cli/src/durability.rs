@@ -35,13 +35,13 @@ impl Region {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
-}
 
-/// The same entry, complete only when its destination, in a [`Region`], is on stable storage.
-///
-/// To become `entry.flags(OpFlags::MEM_DURABLE)`.
-pub(crate) fn durable(entry: Sqe) -> Sqe {
-    entry
+    /// The same entry, whose destination is in this region, complete only when that is on stable storage.
+    ///
+    /// To become `entry.flags(OpFlags::MEM_DURABLE)`, with the region's name if an entry can bear one.
+    pub(crate) fn durable(&self, entry: Sqe) -> Sqe {
+        entry
+    }
 }
 
 /// How many fsyncs memring has made.
@@ -66,11 +66,18 @@ pub(crate) struct Appender {
 }
 
 impl Appender {
-    /// For so many threads at a time, on the bytes of this part of the file, which exist.
+    /// For so many threads at a time, on the bytes of this part of the file, which exist. No record is longer than
+    /// `record_max`: the appending thread copies it by itself, as it would for a write.
     ///
     /// To become a mapping of the part, and a `Ring` of at least `threads` entries that copies a record on the
     /// appending thread, with the mapping registered.
-    pub(crate) fn new(file: &File, offset: u64, _len: usize, _threads: usize) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        file: &File,
+        offset: u64,
+        _len: usize,
+        _record_max: usize,
+        _threads: usize,
+    ) -> Result<Self, Failure> {
         let file = file.try_clone().map_err(|error| Failure::new(reason(&error)))?;
         Ok(Self { file, offset, fsyncs: Mutex::default() })
     }

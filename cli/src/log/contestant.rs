@@ -24,13 +24,19 @@ pub(crate) trait Contestant: Sync {
 /// Their names, in the order in which [`all`] makes them.
 pub(crate) const NAMES: [&str; 3] = ["write+fdatasync", "group commit", "memring"];
 
-/// One of each, each with a part of the file of `len` bytes, one after the other.
-pub(crate) fn all(file: &File, len: usize, threads: usize) -> Result<[Box<dyn Contestant + '_>; 3], Failure> {
+/// One of each, for records of at most `record_max` bytes; each has a part of the file of `len` bytes, one after the
+/// other.
+pub(crate) fn all(
+    file: &File,
+    len: usize,
+    record_max: usize,
+    threads: usize,
+) -> Result<[Box<dyn Contestant + '_>; 3], Failure> {
     let part = |number: u64| Part { file, offset: number * len as u64 };
     Ok([
         Box::new(Each { part: part(0), fsyncs: Mutex::default() }),
         Box::new(Group { part: part(1), state: Mutex::default(), ended: Condvar::new() }),
-        Box::new(Appender::new(file, part(2).offset, len, threads)?),
+        Box::new(Appender::new(file, part(2).offset, len, record_max, threads)?),
     ])
 }
 

@@ -166,7 +166,8 @@ fn compete(plan: Plan, log: &LogFile<'_>) -> Result<[Score; 3], Failure> {
     let contestants = {
         // Threads that this starts inherit it: requests to end are for the main thread.
         let _held = signals::hold();
-        contestant::all(log.file(), plan.part, plan.work.threads as usize)?
+        let Work { threads, payload, .. } = plan.work;
+        contestant::all(log.file(), plan.part, record::len(payload as usize), threads as usize)?
     };
     let mut scores: [Score; 3] = Default::default();
     for (order, round) in ORDERS.into_iter().cycle().take(ROUNDS as usize).zip(0..) {
