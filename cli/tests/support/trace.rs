@@ -59,10 +59,11 @@ impl Traced {
         }
     }
 
-    /// Whether it has mapped its draft: a file, shared and writable. Nothing has been copied then.
+    /// Whether it has mapped its draft: a file, shared and writable, and none of io_uring's. Nothing has been copied
+    /// then.
     pub(crate) fn has_mapped_its_draft(&self) -> bool {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid())).unwrap_or_default();
-        maps.lines().any(|line| line.contains(" rw-s "))
+        maps.lines().any(|line| line.contains(" rw-s ") && !line.contains("[io_uring]"))
     }
 
     /// The system call that it stands at, at its beginning or its end, with the first argument.
