@@ -9,14 +9,21 @@
 //! A chunk's user data is its offset in the file, so a completion says by itself which bytes it stands for. What is
 //! done is counted by completions, never by what was pushed. A page that is missing in either file, because another
 //! process cut it short or a disk fails, is a completion too.
-#![expect(unsafe_code, reason = "pushes entries that name the two mappings")]
+//!
+//! A durable copy's entries complete when their bytes are on stable storage. So the disk begins with the first chunk,
+//! not after the last one, and chunks that wait for it together become one fsync.
+#![expect(unsafe_code, reason = "pushes entries that name the two mappings, and has pages mapped ahead")]
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::MmapRaw;
 use memring::queue::{BuildError, CompletionQueue, PushError, QueuePair, Stats, SubmissionQueue};
 use memring::{MoverId, Sqe, Status};
+use rustix::mm::{Advice, madvise};
 
+use crate::durability::{self, Region};
 use crate::failed_chunks::FailedChunks;
 use crate::failure::Failure;
 
@@ -41,12 +48,49 @@ pub(crate) struct Plan {
 pub(crate) enum Lost {
     /// One of the two files has no page for the byte at this offset.
     MissingPage(u64),
+    /// An fsync of the copy failed.
+    Unsynced(io::Error),
     Failed(Failure),
 }
 
 impl From<Failure> for Lost {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
+    }
+}
+
+/// The copy's mapping, for writing.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Plain(MmapRaw),
+    /// Entries complete when they are on stable storage.
+    Durable(Region),
+}
+
+impl Target {
+    fn as_mut_ptr(&self) -> *mut u8 {
+        match self {
+            Self::Plain(mapping) => mapping.as_mut_ptr(),
+            Self::Durable(region) => region.as_mut_ptr(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain(mapping) => mapping.len(),
+            Self::Durable(region) => region.len(),
+        }
+    }
+
+    /// Has the kernel map these pages at once rather than fault by fault.
+    fn map_ahead(&self, part: Range<usize>) {
+        let page = rustix::param::page_size();
+        let begin = part.start - part.start % page;
+        let address = self.as_mut_ptr().wrapping_add(begin).cast();
+        // SAFETY: the mapping has these bytes, and its first one is a page's. This advice maps pages for writing, and
+        // changes no byte. Optional: before Linux 5.14 it is refused, and a page that could not be had is told by the
+        // fault.
+        let _ = unsafe { madvise(address, part.end - begin, Advice::LinuxPopulateWrite) };
     }
 }
 
@@ -78,10 +122,15 @@ impl Copier {
         }
     }
 
+    /// The mapping of this file, from its beginning, as a target whose copies are durable.
+    pub(crate) fn durable_target(&mut self, file: &File, mapping: MmapRaw) -> Result<Target, Failure> {
+        Region::register(&mut self.sq, file, mapping).map(Target::Durable)
+    }
+
     /// Copies all of `from` to `to`, and says what each mover did. `progress` hears of each chunk that is done.
     ///
     /// The queue ends here, on every path, so that no mover touches a mapping after this has returned.
-    pub(crate) fn copy(self, from: &MmapRaw, to: &MmapRaw, progress: impl FnMut(u64)) -> Result<Stats, Lost> {
+    pub(crate) fn copy(self, from: &MmapRaw, to: &Target, progress: impl FnMut(u64)) -> Result<Stats, Lost> {
         let len = from.len().min(to.len());
         let batch_max = self.plan.entries.min(BATCH);
         Copying {
@@ -93,6 +142,7 @@ impl Copier {
             batch_max,
             in_flight: 0,
             missing: None,
+            unsynced: None,
             failed: FailedChunks::default(),
             progress,
         }
@@ -109,7 +159,7 @@ impl Copier {
 struct Copying<'a, P> {
     copier: Copier,
     from: &'a MmapRaw,
-    to: &'a MmapRaw,
+    to: &'a Target,
     /// What is not in a batch yet.
     left: Range<usize>,
     /// Entries that were not pushed yet.
@@ -119,6 +169,8 @@ struct Copying<'a, P> {
     in_flight: usize,
     /// The lowest offset of a page that is not there.
     missing: Option<u64>,
+    /// What the system said of the first fsync that failed.
+    unsynced: Option<io::Error>,
     failed: FailedChunks,
     progress: P,
 }
@@ -140,6 +192,9 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         if let Some(at) = self.missing {
             return Err(Lost::MissingPage(at));
         }
+        if let Some(error) = self.unsynced {
+            return Err(Lost::Unsynced(error));
+        }
         if !self.failed.is_empty() {
             return Err(Failure::new(self.failed.to_string()).into());
         }
@@ -152,15 +207,14 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             return;
         }
         let bytes = self.copier.plan.chunk.saturating_mul(self.batch_max).min(self.left.len()).min(AHEAD);
-        // Has the kernel map the destination's pages at once rather than fault by fault. Optional: before Linux 5.14 it
-        // is refused, and a page that could not be had is told by the fault.
-        let _ = self.to.advise_range(Advice::PopulateWrite, self.left.start, bytes);
+        self.to.map_ahead(self.left.start..self.left.start + bytes);
         while !self.left.is_empty() && self.batch.len() < self.batch_max {
             let at = self.left.start;
             let len = self.left.len().min(self.copier.plan.chunk);
             self.left.start += len;
             let (to, from) = (self.to.as_mut_ptr().wrapping_add(at), self.from.as_ptr().wrapping_add(at));
-            self.batch.push(Sqe::memcpy(to, from, len).on(self.copier.plan.on).user_data(at as u64));
+            let entry = Sqe::memcpy(to, from, len).on(self.copier.plan.on).user_data(at as u64);
+            self.batch.push(if let Target::Durable(region) = self.to { region.durable(entry) } else { entry });
         }
     }
 
@@ -199,11 +253,13 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             } else if cqe.status() == Status::FAULT {
                 let at = cqe.user_data() + u64::from(cqe.value());
                 self.missing = Some(self.missing.map_or(at, |lowest| lowest.min(at)));
+            } else if let Some(error) = durability::failed_fsync(&cqe) {
+                self.unsynced.get_or_insert(error);
             } else {
                 self.failed.add(cqe.user_data(), cqe.status());
             }
         }
-        if self.missing.is_some() || !self.failed.is_empty() {
+        if self.missing.is_some() || self.unsynced.is_some() || !self.failed.is_empty() {
             // The copy is lost: what is under way is waited for, and nothing more is begun.
             self.left = 0..0;
             self.batch.clear();

@@ -2,7 +2,8 @@
 //!
 //! Everything that can be refused is refused before anything is created. From the draft on, every way out removes it:
 //! an error by dropping it, a signal in `signals.rs`, a kill by its having no name. It becomes the destination in one
-//! step, after the last byte was copied, compared if asked, and the source found whole.
+//! step, after the last byte was copied, compared if asked, the source found whole, and, for a durable copy, everything
+//! of it synced; the folder is synced after that step, and until then a signal waits.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,13 +14,13 @@ use memmap2::MmapRaw;
 use memring::queue::Stats;
 use memring::{INLINE, MoverId, WORKERS};
 
-use crate::copy::{Copier, Lost, Plan};
+use crate::copy::{Copier, Lost, Plan, Target};
 use crate::destination::{Draft, Place};
 use crate::failure::Failure;
-use crate::report::Report;
+use crate::report::{Report, Syncs};
 use crate::source::Source;
 use crate::verify::{self, Unreadable};
-use crate::{signals, size};
+use crate::{durability, signals, size};
 
 /// Arguments of `memring cp`.
 #[derive(Debug, Args)]
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// Compare the bytes before the copy gets its name
     #[arg(long)]
     verify: bool,
+    /// Return only when the copy would outlive a power cut: bytes, permissions and name
+    #[arg(long)]
+    durable: bool,
     /// Report as one JSON object
     #[arg(long)]
     json: bool,
@@ -70,7 +74,7 @@ impl On {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let begin = Instant::now();
-    signals::install();
+    signals::install("cp");
     let Options { chunk, entries, workers, .. } = *options;
     let plan = Plan { chunk, entries, workers, on: options.on.mover() };
     let copier = {
@@ -80,19 +84,26 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     };
     let source = Source::open(&options.source)?;
     let place = Place::find(&options.destination, &source, options.force)?;
+    let folder = options.durable.then(|| place.synced_folder()).transpose()?;
     let from = source.map()?;
     let draft = Draft::create(&place)?;
     let reserved = draft.reserve(source.len())?;
-    let to = draft.map(source.len())?;
-    let done = match (&from, &to) {
+    let done = match (&from, draft.map(source.len())?) {
         (Some(from), Some(to)) => copy_and_verify(options, copier, (&source, from), (&draft, to))?,
         _ => Done { stats: copier.stats(), verified: options.verify.then_some(Duration::ZERO) },
     };
     source.check_whole()?;
-    drop((from, to));
+    drop(from);
+    draft.finish(&source)?;
+    let begin_sync = Instant::now();
+    if folder.is_some() {
+        draft.sync()?;
+    }
     let held = signals::hold();
-    draft.publish(&source)?;
+    let named = draft.publish(folder.as_ref())?;
     held.done();
+    let synced =
+        folder.map(|_| Syncs { fsyncs: durability::fsyncs(&done.stats) + 1 + named, last: begin_sync.elapsed() });
     let verifying = done.verified.unwrap_or_default();
     Report {
         source: source.path(),
@@ -102,6 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         reserved,
         elapsed: begin.elapsed().saturating_sub(verifying),
         verified: done.verified,
+        synced,
         stats: &done.stats,
     }
     .print(options.json)
@@ -115,15 +127,25 @@ struct Done {
 
 fn copy_and_verify(
     options: &Options,
-    copier: Copier,
+    mut copier: Copier,
     (source, from): (&Source, &MmapRaw),
-    (draft, to): (&Draft, &MmapRaw),
+    (draft, to): (&Draft, MmapRaw),
 ) -> Result<Done, Failure> {
+    // What the submitting thread copies by itself waits for nothing; the last fsync makes it durable.
+    let to = if options.durable && matches!(options.on, On::Workers) {
+        // Registering may start the thread that waits for fsyncs; as above, requests are not for it.
+        let _held = signals::hold();
+        copier.durable_target(draft.file(), to)?
+    } else {
+        Target::Plain(to)
+    };
     let bar = progress_bar(source.len() as u64);
-    let stats = copier.copy(from, to, |bytes| bar.inc(bytes)).map_err(|lost| match lost {
+    let stats = copier.copy(from, &to, |bytes| bar.inc(bytes)).map_err(|lost| match lost {
         Lost::MissingPage(at) => source.check_readable(at).err().unwrap_or_else(|| draft.unwritable()),
+        Lost::Unsynced(error) => draft.unsynced(error),
         Lost::Failed(failure) => failure,
     })?;
+    drop(to);
     if !options.verify {
         return Ok(Done { stats, verified: None });
     }

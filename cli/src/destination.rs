@@ -13,12 +13,16 @@
 //!
 //! All steps go by a descriptor of the folder, so that renaming a folder on the way there cannot split them.
 //!
+//! A durable copy is synced before it gets its name, permissions included, so that the name never stands for less than
+//! the whole file; then its folder is, so that the name stays. A file that had no name is synced once more between the
+//! two: btrfs logs nothing of it as long as nobody could find it.
+//!
 //! Source: open(2), renameat2(2), link(2) with the example for `O_TMPFILE` of open(2); rename(2) for its atomicity.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -27,9 +31,10 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, reason};
 use crate::signals;
 use crate::source::{Source, kind};
+use crate::synced_folder::{SyncedFolder, sync};
 
 /// Names to try for a draft that needs one; more than this many leftovers of one process id are somebody's mischief.
 const NAMES: u32 = 100;
@@ -73,6 +78,11 @@ impl Place {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(CWD, parent, flags, Mode::empty()).map_err(|error| cannot(error.into()))?;
         Ok(Self { folder, name, path, force })
+    }
+
+    /// Its folder, if the copy can be made durable there.
+    pub(crate) fn synced_folder(&self) -> Result<SyncedFolder, Failure> {
+        SyncedFolder::open(self.folder.as_fd(), &self.path)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -154,7 +164,7 @@ impl<'a> Draft<'a> {
         // No signal between the file and the word about it.
         let _held = signals::hold();
         let (file, name) = with_new_name(|name| rustix::fs::openat(&place.folder, name, flags, DRAFT_MODE))?;
-        signals::remove_at_end(place.folder.as_raw_fd(), &name);
+        signals::remove_at_end(place.folder.as_raw_fd(), name.as_ref());
         Ok(Self { place, file: File::from(file), name: Some(name) })
     }
 
@@ -200,23 +210,50 @@ impl<'a> Draft<'a> {
         self.cannot("read", error)
     }
 
-    /// Gives it the permissions of the source and the name of the destination, which from now on is the copy, whole.
-    pub(crate) fn publish(mut self, source: &Source) -> Result<(), Failure> {
+    /// Gives it the permissions of the source.
+    pub(crate) fn finish(&self, source: &Source) -> Result<(), Failure> {
         let metadata = self.file.metadata().map_err(|error| self.cannot("create", error))?;
         match rustix::fs::fchmod(&self.file, Mode::from_raw_mode(source.mode_for(&metadata))) {
             // The file is ours, so this is a file system that keeps no permissions.
-            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(self.cannot("create", error)),
-        }
-        match self.give_name() {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(exists(&self.place.path)),
-            Err(Errno::OPNOTSUPP) => Err(Failure::file(
-                &self.place.path,
-                "is on a file system that may replace a file when it names one (--force allows that)",
-            )),
+            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(self.cannot("create", error)),
         }
+    }
+
+    /// Makes its bytes and permissions durable, so that it is safe to give it its name.
+    pub(crate) fn sync(&self) -> Result<(), Failure> {
+        sync(&self.file).map_err(|error| self.unsynced(error))
+    }
+
+    /// An fsync of it failed.
+    pub(crate) fn unsynced(&self, error: impl Into<io::Error>) -> Failure {
+        self.cannot("sync", error)
+    }
+
+    /// Gives it the name of the destination, which from now on is the copy, whole; and with a folder, the name is
+    /// durable. How many fsyncs that took.
+    pub(crate) fn publish(mut self, folder: Option<&SyncedFolder>) -> Result<u64, Failure> {
+        let was_unnamed = self.name.is_none();
+        match self.give_name() {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(exists(&self.place.path)),
+            Err(Errno::OPNOTSUPP) => {
+                return Err(Failure::file(
+                    &self.place.path,
+                    "is on a file system that may replace a file when it names one (--force allows that)",
+                ));
+            }
+            Err(error) => return Err(self.cannot("create", error)),
+        }
+        let Some(folder) = folder else { return Ok(0) };
+        // Before the folder is synced: a name that a drop removes later could come back after a crash.
+        self.remove_name();
+        let again = if was_unnamed { sync(&self.file) } else { Ok(()) };
+        again.and_then(|()| folder.sync()).map_err(|error| {
+            let why = reason(&error.into());
+            Failure::file(&self.place.path, &format!("is in place, but a crash may undo that: cannot sync it: {why}"))
+        })?;
+        Ok(u64::from(was_unnamed) + 1)
     }
 
     fn give_name(&mut self) -> Result<(), Errno> {
@@ -252,6 +289,13 @@ impl<'a> Draft<'a> {
         rustix::fs::linkat(CWD, descriptor, &self.place.folder, to, AtFlags::SYMLINK_FOLLOW)
     }
 
+    fn remove_name(&mut self) {
+        if let Some(name) = self.name.take() {
+            // There is nobody left to tell: either a failure is being told, or the copy is in place.
+            let _ = rustix::fs::unlinkat(&self.place.folder, name, AtFlags::empty());
+        }
+    }
+
     fn cannot(&self, verb: &str, error: impl Into<io::Error>) -> Failure {
         Failure::system(verb, &self.place.path, error)
     }
@@ -259,10 +303,7 @@ impl<'a> Draft<'a> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            // There is nobody left to tell: either the failure is being told, or the copy is in place.
-            let _ = rustix::fs::unlinkat(&self.place.folder, name, AtFlags::empty());
-        }
+        self.remove_name();
     }
 }
 

@@ -7,12 +7,18 @@
 mod copy;
 mod cp;
 mod destination;
+mod durability;
 mod failed_chunks;
 mod failure;
+mod file_system;
+mod info;
+mod log;
+mod mounts;
 mod report;
 mod signals;
 mod size;
 mod source;
+mod synced_folder;
 mod verify;
 
 use std::io::{self, Write};
@@ -35,16 +41,25 @@ struct Cli {
 enum Command {
     /// Copy a file, mapped into memory, through a queue pair.
     Cp(cp::Options),
+    /// Measure what durable records cost, in a small write-ahead log.
+    Log(log::Options),
+    /// Say what this machine offers: CPUs, cache flushes, io_uring, and whether a place can be durable.
+    Info(info::Options),
 }
 
 fn main() -> ExitCode {
-    let Command::Cp(options) = match Cli::try_parse() {
+    let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => return usage(&error),
     };
-    match cp::run(&options) {
+    let (who, done) = match &command {
+        Command::Cp(options) => ("memring: cp", cp::run(options)),
+        Command::Log(options) => ("memring: log", log::run(options)),
+        Command::Info(options) => ("memring: info", info::run(options)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failed("memring: cp", &failure),
+        Err(failure) => failed(who, &failure),
     }
 }
 

@@ -24,7 +24,18 @@ pub(crate) struct Report<'a> {
     pub(crate) elapsed: Duration,
     /// How long the comparing took, if it was asked for.
     pub(crate) verified: Option<Duration>,
+    /// What it took to make the copy durable, if that was asked for.
+    pub(crate) synced: Option<Syncs>,
     pub(crate) stats: &'a Stats,
+}
+
+/// What it took to make a copy durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Syncs {
+    /// Of the file by memring, as it was copied; of the file, whole; and of its folder.
+    pub(crate) fsyncs: u64,
+    /// From the last byte's copy to the end.
+    pub(crate) last: Duration,
 }
 
 impl Report<'_> {
@@ -46,6 +57,9 @@ impl Report<'_> {
         }
         if let Some(time) = self.verified {
             line += &format!("; verified in {:.3} s", time.as_secs_f64());
+        }
+        if let Some(Syncs { fsyncs, last }) = self.synced {
+            line += &format!("; durable by {fsyncs} fsyncs, the last ones in {:.3} s", last.as_secs_f64());
         }
         if self.reserved == Reserved::Zeros {
             line += "; no fallocate here, so the space was reserved by writing zeros";
@@ -73,6 +87,9 @@ impl Report<'_> {
             "gb_per_s": self.gb_per_s(),
             "verified": self.verified.is_some(),
             "verify_seconds": self.verified.map(|time| time.as_secs_f64()),
+            "durable": self.synced.is_some(),
+            "fsyncs": self.synced.map(|synced| synced.fsyncs),
+            "sync_seconds": self.synced.map(|synced| synced.last.as_secs_f64()),
             "chunk": self.plan.chunk,
             "entries": self.plan.entries,
             "workers": self.workers(),

@@ -1,12 +1,12 @@
-//! What a signal may do to a copy: end it, with nothing left behind, one line and exit code 1.
+//! What a signal may do to a command: end it, with nothing left behind, one line and exit code 1.
 //!
 //! Somebody asks, by SIGINT, SIGTERM, SIGHUP or SIGQUIT. The process ends on the spot, in the handler, since the
-//! threads that copy may be in the middle of anything. So the handler does only what signal-safety(7) allows: it reads
-//! what was laid out for it before, and calls `unlinkat`, `write` and `_exit`. It runs on the main thread alone: the
-//! workers start while requests are [held](hold).
+//! threads that work may be in the middle of anything. So the handler does only what signal-safety(7) allows: it reads
+//! what was laid out for it before, and calls `unlinkat`, `write` and `_exit`. It runs on the main thread alone: all
+//! others start while requests are [held](hold).
 //!
 //! ```text
-//!  install ── hold ── remove_at_end ── release ── copying ── hold ── publish ── Held::done
+//!  install ── hold ── remove_at_end ── release ── working ── hold ── publish ── Held::done
 //!     └── a signal from here on ends the command ────────────┘ not here        └─ as if never installed
 //! ```
 //!
@@ -14,10 +14,11 @@
 //! fault guard, and the copy ends with an error like any other.
 #![expect(unsafe_code, reason = "signal handling has no safe interface in std")]
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io::{self, IsTerminal};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -28,21 +29,24 @@ const REQUESTS: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::S
 /// Back to the margin and clear the line: a progress bar stands there.
 const CLEAR_LINE: &[u8] = b"\r\x1b[K";
 
-/// A name to remove, in the folder of this descriptor. Both outlive the copy.
+/// A name to remove, in the folder of this descriptor. Both outlive the command.
 struct Leftover {
     folder: RawFd,
     name: CString,
 }
 
-// A command copies once, so each of these is set once at most. Reading a `OnceLock` is one atomic load.
+// A command makes one file, so each of these is set once at most. Reading a `OnceLock` is one atomic load.
 static LEFTOVER: OnceLock<Leftover> = OnceLock::new();
 /// Whether stderr is a terminal.
 static ON_TERMINAL: OnceLock<bool> = OnceLock::new();
+/// What is said of the end.
+static LAST_WORDS: OnceLock<String> = OnceLock::new();
 
-/// From now on a signal ends the command in an orderly way.
-pub(crate) fn install() {
-    // Before the handler, which reads it.
+/// From now on a signal ends the command of this name in an orderly way.
+pub(crate) fn install(command: &str) {
+    // Before the handler, which reads them.
     ON_TERMINAL.get_or_init(|| io::stderr().is_terminal());
+    LAST_WORDS.get_or_init(|| format!("memring: {command}: interrupted; nothing was left behind\n"));
     // Over the limit of file sizes the system shall answer with an error, not with a signal.
     set(libc::SIGXFSZ, libc::SIG_IGN);
     for signal in REQUESTS {
@@ -67,8 +71,8 @@ pub(crate) fn hold() -> Held {
 }
 
 impl Held {
-    /// The copy is in place: requests that came while it was put there came too late, and later ones end the process as
-    /// they end any other.
+    /// What the command makes is in place: requests that came while it was put there came too late, and later ones end
+    /// the process as they end any other.
     pub(crate) fn done(self) {
         for signal in REQUESTS {
             if action(signal, None).sa_sigaction != libc::SIG_IGN {
@@ -88,8 +92,8 @@ impl Drop for Held {
 }
 
 /// A signal shall remove this name, in the folder of this descriptor, which stays open as long as the command runs.
-pub(crate) fn remove_at_end(folder: RawFd, name: &str) {
-    if let Ok(name) = CString::new(name) {
+pub(crate) fn remove_at_end(folder: RawFd, name: &OsStr) {
+    if let Ok(name) = CString::new(name.as_bytes()) {
         // Set once: see LEFTOVER.
         let _ = LEFTOVER.set(Leftover { folder, name });
     }
@@ -138,7 +142,7 @@ extern "C" fn on_request(_: c_int) {
     if ON_TERMINAL.get() == Some(&true) {
         write(CLEAR_LINE);
     }
-    write(b"memring: cp: interrupted; nothing was left behind\n");
+    write(LAST_WORDS.get().map_or(&[], String::as_bytes));
     // SAFETY: _exit takes an integer and does not return; nothing of ours needs to be dropped.
     unsafe { libc::_exit(1) }
 }

@@ -184,7 +184,11 @@ struct Ends {
 fn sweep(signal: i32, arguments: &[&str], unnamed: bool, mut check: impl FnMut(&Folder, &Output)) -> Option<Ends> {
     let mut ends = Ends::default();
     for stop in 0.. {
-        let folder = Folder::with_source(&pattern(SIZE));
+        let folder = if arguments.contains(&"--durable") {
+            Folder::on_disk(&pattern(SIZE))?
+        } else {
+            Folder::with_source(&pattern(SIZE))
+        };
         let mut command = folder.cp(&[&["src", "dst", "--chunk", "4K", "--workers", "1"], arguments].concat());
         if !unnamed {
             refuse(&mut command, &[NO_UNNAMED_FILES]);
@@ -245,6 +249,21 @@ fn an_interrupt_at_every_system_call_of_a_replacement() {
     });
     let Some(ends) = ends else { return };
     assert!(ends.interrupted > 20 && ends.copied > 0);
+}
+
+/// What is published is durable, so an interrupt that comes while the folder is synced has come too late.
+#[test]
+fn an_interrupt_at_every_system_call_of_a_durable_copy() {
+    for arguments in [&["--durable"][..], &["--durable", "--force"]] {
+        let ends = sweep(libc::SIGINT, arguments, true, |folder, output| {
+            let whole = folder.path("dst").exists() && folder.read("dst") == pattern(SIZE);
+            assert!(whole || !output.status.success());
+            assert!(!whole || output.status.code() != Some(1), "it said that nothing was left");
+            assert!(folder.names() == ["src"] || folder.names() == ["dst", "src"]);
+        });
+        let Some(ends) = ends else { return };
+        assert!(ends.interrupted > 20 && ends.copied > 0, "{} {}", ends.interrupted, ends.copied);
+    }
 }
 
 #[test]

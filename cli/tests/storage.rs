@@ -6,12 +6,10 @@
 mod support;
 
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 
-use support::refuse::{NO_UNNAMED_FILES, Refusal, refusal, refuse};
+use support::refuse::{NO_UNNAMED_FILES, Refusal, limit_file_size, refusal, refuse};
 use support::{Folder, assert_copied, assert_failed, names, pattern, run, skip};
 
 const SIZE: usize = (1 << 20) + 5000;
@@ -81,20 +79,6 @@ fn over_the_limit_of_file_sizes() {
         assert_failed(&run(command), 1, "cp: cannot write \"dst\": File too large");
         assert_eq!(folder.names(), ["src"], "nothing is left behind");
     }
-}
-
-#[expect(unsafe_code, reason = "setrlimit and pre_exec have no safe interface in std")]
-fn limit_file_size(command: &mut Command, bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-    let set = move || {
-        // SAFETY: the limit outlives the call.
-        match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
-    unsafe { command.pre_exec(set) };
 }
 
 #[test]

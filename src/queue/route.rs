@@ -225,6 +225,8 @@ impl Route {
             (Backing::PageCache | Backing::Dax, false) if asks_for(WORKERS) && by_cpu.takes(&sqe.without_durable()) => {
                 Some(WORKERS)
             }
+            // Whoever submits does not wait for a disk.
+            (Backing::PageCache | Backing::Dax, false) if sqe.mover() == INLINE => return Err(Refusal::Unsupported),
             _ => None,
         };
         Ok(mover)

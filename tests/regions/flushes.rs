@@ -144,6 +144,9 @@ fn what_cannot_be_durable_is_refused() {
         // SAFETY: as above.
         assert_eq!(unsafe { queue.sq.push(beyond) }, Err(PushError::OutsideRegion(beyond)));
     }
+    let inline = Sqe::memset(queue.at(0), 1, PAGE).flags(durable).on(memring::INLINE);
+    // SAFETY: as above.
+    assert_eq!(unsafe { queue.sq.push(inline) }, Err(PushError::Unsupported(inline)), "a submit waits for no disk");
     // A number that is no region's name, and a name where none belongs.
     let Sqe { .. } = nop;
     let mut raw = Sqe::flush(plain.as_ptr(), PAGE).to_raw();

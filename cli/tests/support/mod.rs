@@ -20,6 +20,28 @@ impl Folder {
         folder
     }
 
+    /// As above, on a file system that an fsync means something on; none, loudly, if there is none here.
+    pub(crate) fn on_disk(bytes: &[u8]) -> Option<Self> {
+        let folder = Self(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder"));
+        if is_in_memory(folder.0.path()) {
+            skip("disk", "the target folder is kept in memory");
+            return None;
+        }
+        folder.write("src", bytes);
+        Some(folder)
+    }
+
+    /// As above, kept in memory.
+    pub(crate) fn in_memory(bytes: &[u8]) -> Option<Self> {
+        let folder = TempDir::new_in("/dev/shm").ok().filter(|folder| is_in_memory(folder.path()));
+        let Some(folder) = folder.map(Self) else {
+            skip("tmpfs", "/dev/shm is none, or takes no folder");
+            return None;
+        };
+        folder.write("src", bytes);
+        Some(folder)
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -39,10 +61,21 @@ impl Folder {
 
     /// `memring cp`, with this folder as its current one.
     pub(crate) fn cp(&self, arguments: &[&str]) -> Command {
+        self.memring("cp", arguments)
+    }
+
+    /// Another of its commands, likewise.
+    pub(crate) fn memring(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_memring"));
-        command.arg("cp").args(arguments).current_dir(self.0.path());
+        command.arg(name).args(arguments).current_dir(self.0.path());
         command
     }
+}
+
+fn is_in_memory(folder: &Path) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    let status = rustix::fs::statfs(folder).expect("a folder is on a file system");
+    status.f_type as u64 == TMPFS
 }
 
 /// The names in a folder, hidden ones too, in their order.
@@ -66,12 +99,19 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0]).collect()
 }
 
-/// It succeeded, and said one line, on stdout.
+/// It succeeded, and said something, on stdout alone.
 #[track_caller]
-pub(crate) fn assert_copied(output: &Output) -> String {
+pub(crate) fn assert_done(output: &Output) -> String {
     let (stdout, stderr) = texts(output);
     assert!(output.status.success(), "{:?}: {stderr}", output.status);
     assert_eq!(stderr, "", "nothing on stderr");
+    stdout
+}
+
+/// It succeeded, and said one line, on stdout.
+#[track_caller]
+pub(crate) fn assert_copied(output: &Output) -> String {
+    let stdout = assert_done(output);
     assert_eq!(stdout.lines().count(), 1, "one closing line: {stdout:?}");
     stdout
 }

@@ -52,6 +52,36 @@ pub(crate) fn refuse(command: &mut Command, refusals: &[Refusal]) {
     unsafe { command.pre_exec(move || install(&mut program)) };
 }
 
+/// Makes the command obey the permissions of files even if it runs as root: without the capabilities to pass over them,
+/// which the exec then cannot give back.
+pub(crate) fn obey_permissions(command: &mut Command) {
+    const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
+    const CAP_DAC_READ_SEARCH: libc::c_ulong = 2;
+    let drop = || {
+        for capability in [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH] {
+            // SAFETY: this option takes integers. Who may not do it does not have the capability either.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(drop) };
+}
+
+/// Makes the command run with this limit of file sizes.
+pub(crate) fn limit_file_size(command: &mut Command, bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    let set = move || {
+        // SAFETY: the limit outlives the call.
+        match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(set) };
+}
+
 fn install(program: &mut [sock_filter]) -> io::Result<()> {
     let filter = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: this option takes integers.

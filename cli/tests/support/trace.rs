@@ -8,10 +8,11 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::ptr;
 
-use libc::{c_int, c_uint, pid_t};
+use libc::{c_int, c_long, c_uint, pid_t};
 
 /// A command whose main thread stands still, or has ended.
 pub(crate) struct Traced {
@@ -58,10 +59,33 @@ impl Traced {
         }
     }
 
-    /// Whether it has mapped its draft: a file, shared and writable. Nothing has been copied then.
+    /// Whether it has mapped its draft: a file, shared and writable, and none of io_uring's. Nothing has been copied
+    /// then.
     pub(crate) fn has_mapped_its_draft(&self) -> bool {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid())).unwrap_or_default();
-        maps.lines().any(|line| line.contains(" rw-s "))
+        maps.lines().any(|line| line.contains(" rw-s ") && !line.contains("[io_uring]"))
+    }
+
+    /// The system call that it stands at, at its beginning or its end, with the first argument.
+    pub(crate) fn call(&self) -> Option<(c_long, u64)> {
+        let text = fs::read_to_string(format!("/proc/{}/syscall", self.pid())).ok()?;
+        let mut words = text.split_whitespace();
+        let number = words.next()?.parse().ok()?;
+        Some((number, u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?))
+    }
+
+    /// What this descriptor of its leads to.
+    pub(crate) fn file_of(&self, descriptor: u64) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/fd/{descriptor}", self.pid())).ok()
+    }
+
+    /// Has the kernel answer the call at whose beginning it stands as it answers one that it does not know.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn refuse_this_call(&self) {
+        let at = libc::c_long::from(libc::ORIG_RAX) * 8;
+        // SAFETY: this changes the number of the system call in the registers of a stopped tracee.
+        let changed = unsafe { libc::ptrace(libc::PTRACE_POKEUSER, self.id(), at, -1_i64) };
+        assert_eq!(changed, 0, "{}", io::Error::last_os_error());
     }
 
     pub(crate) fn signal(&self, signal: c_int) {

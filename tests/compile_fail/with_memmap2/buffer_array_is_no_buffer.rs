@@ -1,0 +1,1 @@
+../buffer_array_is_no_buffer.rs

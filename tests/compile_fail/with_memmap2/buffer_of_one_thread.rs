@@ -1,0 +1,1 @@
+../buffer_of_one_thread.rs

@@ -1,0 +1,1 @@
+../buffer_shared_is_no_destination.rs

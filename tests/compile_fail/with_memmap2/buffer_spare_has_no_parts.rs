@@ -1,0 +1,1 @@
+../buffer_spare_has_no_parts.rs

@@ -1,0 +1,1 @@
+../buffer_spare_is_no_source.rs
