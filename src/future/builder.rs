@@ -146,8 +146,8 @@ impl RingBuilder {
         Self { queue: self.queue.fault_guard(), ..self }
     }
 
-    /// Who drives durable flushes; see [`queue::Builder::flush_drive`]. With [`Drive::Caller`] whoever polls or drives
-    /// looks whether they are done, again and again while some are under way.
+    /// Who drives durable flushes; see [`queue::Builder::flush_drive`]. With [`Drive::Caller`] whoever polls looks
+    /// whether they are done, again and again while some are under way; a reactor on the ring's descriptor sleeps.
     ///
     /// # Examples
     ///

@@ -313,8 +313,21 @@ impl Parts {
         }
     }
 
-    /// What a reactor must know before it sleeps. Who reaps at the same time will tell it by its bell.
+    /// What there is to drive, for who is about to sleep. Who reaps at the same time will tell him.
     pub(super) fn arm_queue(&self) -> Arm {
+        self.arm_queue_with(left_in)
+    }
+
+    /// As [`arm_queue`](Parts::arm_queue), for who sleeps on the descriptor: what the kernel signals there need not be
+    /// polled for.
+    pub(super) fn arm_queue_for_reactor(&self) -> Arm {
+        self.arm_queue_with(|cq| match left_in(cq) {
+            Arm::MustPoll if cq.is_signalled() => Arm::Armed,
+            left => left,
+        })
+    }
+
+    fn arm_queue_with(&self, left_in: impl FnOnce(&CompletionQueue) -> Arm) -> Arm {
         let Some(held) = self.reaper.call() else { return Arm::Armed };
         let (is_armed, left) = held.queue(|cq| (cq.arm_for_completions(), left_in(cq)));
         if held.release() || !is_armed {

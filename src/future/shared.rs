@@ -72,11 +72,14 @@ impl Shared {
     /// Builds the queue pair, with a hook that reaps.
     pub(super) fn new(plan: Plan, builder: crate::queue::Builder) -> Result<Arc<Self>, BuildError> {
         let hook = Hook::default();
+        // The queue's descriptor is the reactor's: what the kernel signals there reaches who sleeps on it.
+        let fd = EventFd::new().map_err(BuildError::Os)?;
+        let shared = fd.as_fd().try_clone_to_owned().map_err(BuildError::Os)?;
         let pair = {
             let hook = Arc::clone(&hook);
-            builder.on_ready(move || on_ready(&hook)).build()?
+            builder.event_fd(shared).on_ready(move || on_ready(&hook)).build()?
         };
-        let parts = Arc::new(Parts::new(pair, plan)?);
+        let parts = Arc::new(Parts::new(pair, plan, fd));
         // Nothing was submitted yet, so nothing has called it.
         let _ = hook.set(Arc::downgrade(&parts));
         if let Some(parker) = &parts.thread {
@@ -151,7 +154,7 @@ fn end(parts: &Parts) {
 }
 
 impl Parts {
-    fn new(pair: QueuePair, plan: Plan) -> Result<Self, BuildError> {
+    fn new(pair: QueuePair, plan: Plan, fd: EventFd) -> Self {
         let route = pair.route().clone();
         let (sq, cq) = pair.split();
         let reactor = Reactor {
@@ -159,9 +162,9 @@ impl Parts {
             sleeps: Mutex::new(false),
             told: Mutex::new(0),
             heard: Mutex::new(0),
-            fd: EventFd::new().map_err(BuildError::Os)?,
+            fd,
         };
-        Ok(Self {
+        Self {
             reaper: Reaper::new(cq, plan),
             entrance: Entrance::new(sq.clone(), plan.entries),
             places: Places::new(plan.entries),
@@ -173,7 +176,7 @@ impl Parts {
             flushes: OnceLock::new(),
             has_ended: OnceLock::new(),
             spares: Mutex::default(),
-        })
+        }
     }
 
     /// Makes a region of a mapped file.
@@ -333,7 +336,7 @@ impl Parts {
         self.note_reactor(true);
         let mut heard = lock(&self.reactor.heard);
         bell.announce(Wake::Armed, *heard + 1);
-        let left = self.arm_queue();
+        let left = self.arm_queue_for_reactor();
         let completed = self.reaper.completed.done();
         let arm = if completed > *heard { Arm::NotEmpty } else { left };
         // A failed retraction means that the announcement was taken: the wake is on its way, and it is this arm's.

@@ -2,7 +2,6 @@
 //! reaper's bell that let them out.
 
 use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -48,8 +47,8 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    pub(crate) fn new(entries: usize, completions: Producer, hook: Option<Hook>) -> io::Result<Self> {
-        Ok(Self {
+    pub(crate) fn new(entries: usize, completions: Producer, hook: Option<Hook>, fd: EventFd) -> Self {
+        Self {
             credits: Credits::new(entries as u64),
             intake: Gate::default(),
             completions,
@@ -57,14 +56,14 @@ impl Outlet {
             in_use: InUse::new(),
             regions: Arc::default(),
             bell: Doorbell::default(),
-            fd: EventFd::new()?,
+            fd,
             hook,
             abandoned: Counter::new(),
             recovered: Counter::new(),
             futex_wakes: Counter::new(),
             eventfd_writes: Counter::new(),
             fsyncs: Counter::new(),
-        })
+        }
     }
 
     /// Publishes completions, and counts `silent` operations that end without one of their own; then wakes the reaper

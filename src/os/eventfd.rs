@@ -23,6 +23,11 @@ impl EventFd {
         Ok(Self(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
     }
 
+    /// One that somebody else has made.
+    pub(crate) fn from_owned(fd: OwnedFd) -> Self {
+        Self(File::from(fd))
+    }
+
     /// Makes it readable.
     pub(crate) fn signal(&self) {
         // The only error is EAGAIN at a saturated counter: then it is readable already.

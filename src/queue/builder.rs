@@ -1,5 +1,6 @@
 //! Building a queue pair: options, movers, threads. All that is ever allocated is allocated here.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::stats::{self, Books};
 use super::{BuildError, CompletionQueue, QueuePair, SubmissionQueue};
 use crate::memory;
 use crate::mover::{Account, Capabilities, CpuMover, DataMover, Guard, Hook, Outlet, Station, UringMover, UringPlan};
-use crate::os::Birth;
+use crate::os::{Birth, EventFd};
 use crate::sqe::{URING, WORKERS};
 
 const ENTRIES: std::ops::RangeInclusive<usize> = 1..=65536;
@@ -81,6 +82,7 @@ pub struct Builder {
     spin: Duration,
     fault_guard: bool,
     on_ready: Option<Hook>,
+    event_fd: Option<OwnedFd>,
     flush_drive: Drive,
     uses_uring: bool,
     movers: Vec<Plan>,
@@ -96,6 +98,7 @@ impl std::fmt::Debug for Builder {
             .field("spin", &self.spin)
             .field("fault_guard", &self.fault_guard)
             .field("on_ready", &self.on_ready)
+            .field("event_fd", &self.event_fd)
             .field("flush_drive", &self.flush_drive)
             .field("uses_uring", &self.uses_uring)
             .field("movers", &self.movers.iter().map(|plan| &plan.name).collect::<Vec<_>>())
@@ -153,6 +156,7 @@ impl Builder {
             spin: DEFAULT_SPIN,
             fault_guard: false,
             on_ready: None,
+            event_fd: None,
             flush_drive: Drive::Threads(1),
             uses_uring: true,
             movers: Vec::new(),
@@ -324,6 +328,24 @@ impl Builder {
         Self { on_ready: Some(Hook(Box::new(hook))), ..self }
     }
 
+    /// Has this eventfd be the queue's descriptor, in place of one of its own: for a reactor that watches several
+    /// queues by one. It must not block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use memring::queue::QueuePair;
+    /// let (sq, first) = QueuePair::builder().build()?.split();
+    /// let shared = first.as_fd().try_clone_to_owned()?;
+    /// let second = QueuePair::builder().event_fd(shared).build()?;
+    /// # drop((sq, second));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn event_fd(self, fd: OwnedFd) -> Self {
+        Self { event_fd: Some(fd), ..self }
+    }
+
     /// Who drives durable flushes. Default: one thread, which begins with the first
     /// [registration](super::SubmissionQueue::register) of a region.
     ///
@@ -392,7 +414,9 @@ impl Builder {
         self.movers.splice(0..0, [workers, flushes]);
 
         let (producer, consumer) = completion::ring(self.entries);
-        let outlet = Arc::new(Outlet::new(self.entries, producer, self.on_ready.take()).map_err(BuildError::Os)?);
+        let fd = self.event_fd.take().map_or_else(EventFd::new, |fd| Ok(EventFd::from_owned(fd)));
+        let fd = fd.map_err(BuildError::Os)?;
+        let outlet = Arc::new(Outlet::new(self.entries, producer, self.on_ready.take(), fd));
         let firsts: Vec<_> = self.movers.iter().map(|plan| (plan.make)(&outlet)).collect();
         let stations: Box<[_]> = (self.movers.iter().zip(&firsts).enumerate())
             .map(|(lane, (plan, first))| plan.station(lane, self.entries, first.capabilities()))

@@ -170,7 +170,7 @@ impl CompletionQueue {
         if inner.has_something() {
             return Arm::NotEmpty;
         }
-        if inner.drivers.iter().any(Driver::must_be_polled) {
+        if !self.is_signalled() {
             return Arm::MustPoll;
         }
         let inner = &mut *self.inner;
@@ -224,6 +224,13 @@ impl CompletionQueue {
     #[must_use]
     pub fn must_poll(&self) -> bool {
         self.inner.drivers.iter().any(Driver::is_waiting)
+    }
+
+    /// Whether the descriptor becomes readable when something that this thread's movers have under way ends, whatever
+    /// that is: then who sleeps on it need not poll.
+    #[must_use]
+    pub fn is_signalled(&self) -> bool {
+        !self.inner.drivers.iter().any(Driver::must_be_polled)
     }
 
     /// Makes the descriptor unreadable again: for level-triggered loops, after a wake. Edge-triggered ones need not.
