@@ -25,7 +25,7 @@ mod parts;
 mod runner;
 
 #[cfg(memring_loom)]
-pub use parts::{Blocking, Event, Notes, Payload, play};
+pub use parts::{Blocking, Event, Notes, Payload, lock, play};
 #[cfg(memring_loom)]
 pub use runner::{ASLEEP, Fault, Model, RACE, is_faulty, run};
 

@@ -9,11 +9,16 @@ use std::sync::PoisonError;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::SeqCst;
 use loom::sync::atomic::fence;
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{Condvar, Mutex, MutexGuard};
 use loom::thread;
 use memring_ring::{Sleep, Word};
 
 use crate::runner::stage;
+
+/// Locks what only loom's threads share: a panic of one has ended the model.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A region of memory that operations read and write, one word long.
 ///
@@ -66,14 +71,14 @@ impl Default for Blocking {
 
 impl Sleep for Blocking {
     fn sleep(&self, word: &Word, _timeout: Option<Duration>) {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = lock(&self.lock);
         while word.blocked().is_some() {
             guard = self.woken.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn wake(&self, _word: &Word) {
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = lock(&self.lock);
         self.woken.notify_all();
         drop(guard);
     }
@@ -95,14 +100,14 @@ impl Event {
 
     /// Signals it.
     pub fn signal(&self) {
-        let mut signalled = self.signalled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut signalled = lock(&self.signalled);
         *signalled = true;
         self.changed.notify_all();
     }
 
     /// Waits for a signal and takes it.
     pub fn wait(&self) {
-        let mut signalled = self.signalled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut signalled = lock(&self.signalled);
         while !*signalled {
             signalled = self.changed.wait(signalled).unwrap_or_else(PoisonError::into_inner);
         }

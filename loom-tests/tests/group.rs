@@ -4,14 +4,13 @@
 //! kernel, which reads the pages and writes the disk, and acknowledges the group when that is done. The pages are
 //! atomics here: the kernel may read one while it is stored to, as it does.
 
+use loom::sync::Mutex;
 use loom::sync::atomic::AtomicU64;
 use loom::sync::atomic::Ordering::Relaxed;
-use loom::sync::{Mutex, MutexGuard};
 use loom_tests::Fault::{Ring, Step};
-use loom_tests::{Event, Model, RACE, is_faulty, play};
+use loom_tests::{Event, Model, RACE, is_faulty, lock, play};
 use memring_ring::Lane;
 use memring_ring::sync::Mutant;
-use std::sync::PoisonError;
 
 pub(crate) const MODELS: &[Model] = &[Model {
     name: "group::commit",
@@ -28,10 +27,6 @@ pub(crate) const MODELS: &[Model] = &[Model {
 const JOINS_LATE: &str = "a flush joins the fsync that is under way";
 const ENDS_MORE: &str = "an fsync that is over acknowledges those who wait for the next";
 const NOT_THERE: &str = "acknowledged, and not on the disk";
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 struct World {
     pages: [AtomicU64; 2],

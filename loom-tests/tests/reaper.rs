@@ -4,11 +4,10 @@
 //! does already. A reaper takes what is there, arms the bell, looks again, gives the role up, and wakes whom it found.
 
 use std::cell::RefCell;
-use std::sync::PoisonError;
 
-use loom::sync::{Mutex, MutexGuard};
+use loom::sync::Mutex;
 use loom_tests::Fault::{Ring, Step};
-use loom_tests::{ASLEEP, Blocking, Event, Model, Notes, Payload, RACE, is_faulty, play};
+use loom_tests::{ASLEEP, Blocking, Event, Model, Notes, Payload, RACE, is_faulty, lock, play};
 use memring_ring::slot::{Completed, Key, Registered};
 use memring_ring::sync::Mutant;
 use memring_ring::{Consumer, Doorbell, Gate, Passage, Producer, Role, Wake, completion};
@@ -70,10 +69,6 @@ const CALLS_FIRST: &str = "the last handle calls before it closes";
 const WAITS: &str = "the last handle waits for the end on a driver's thread";
 const FREES_AT_ONCE: &str = "the drop frees the memory of what is in flight";
 const NO_HEIR: &str = "the reaper does not look for an heir";
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A waker that does not wake a thread.
 const RUNS: usize = 3;

@@ -4,11 +4,10 @@
 //! who passes by. A reactor hears how many operations have completed, and looks.
 
 use std::cell::RefCell;
-use std::sync::PoisonError;
 
-use loom::sync::{Mutex, MutexGuard};
+use loom::sync::Mutex;
 use loom_tests::Fault::{Ring, Step};
-use loom_tests::{ASLEEP, Blocking, Event, Model, Payload, RACE, is_faulty, play};
+use loom_tests::{ASLEEP, Blocking, Event, Model, Payload, RACE, is_faulty, lock, play};
 use memring_ring::slot::{Completed, Key, Registered};
 use memring_ring::sync::Mutant;
 use memring_ring::{Doorbell, Progress, Role, Wake};
@@ -61,10 +60,6 @@ const GOES: &str = "an heir that was chosen goes away";
 const LOOKS_BEFORE_LIST: &str = "a task looks, and then comes on the list of those who sleep";
 const ROUSES_NOBODY: &str = "who leaves something and goes away rouses nobody";
 const COUNTS_FIRST: &str = "an operation is counted before it is complete";
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Three that wait, each for its own operation, of a ring without workers: who has the role does operations, in the
 /// order in which they were submitted, until its own is done.
