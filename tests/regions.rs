@@ -10,6 +10,8 @@
 mod files;
 #[path = "support/hold.rs"]
 mod hold;
+#[path = "support/subprocess.rs"]
+mod subprocess;
 #[path = "support/watchdog.rs"]
 mod watchdog;
 
@@ -21,3 +23,5 @@ mod flushes;
 mod registration;
 #[path = "regions/rings.rs"]
 mod rings;
+#[path = "regions/wakes.rs"]
+mod wakes;

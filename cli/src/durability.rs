@@ -1,4 +1,5 @@
 //! The seam: everything that the command asks of memring's durability, so that one file knows how it is spelled.
+#![expect(unsafe_code, reason = "vouches for who uses the files that it maps")]
 
 use std::fs::{self, File};
 use std::io;
@@ -16,7 +17,9 @@ pub(crate) struct Region(memring::Region);
 impl Region {
     /// Makes the mapping of this file, from its beginning, known to the queue.
     pub(crate) fn register(sq: &mut SubmissionQueue, file: &File, mapping: MmapRaw) -> Result<Self, Failure> {
-        sq.register(MappedFile::new(file, mapping, 0)).map(Self).map_err(|error| Failure::new(error.to_string()))
+        // SAFETY: nobody takes a span of it.
+        let mapped = unsafe { MappedFile::from_mmap_raw(file, mapping, 0) };
+        sq.register(mapped).map(Self).map_err(|error| Failure::new(error.to_string()))
     }
 
     pub(crate) fn as_mut_ptr(&self) -> *mut u8 {
@@ -73,7 +76,10 @@ impl Appender {
             builder = builder.fault_guard();
         }
         let ring = builder.build().map_err(|error| said(&error))?;
-        let region = ring.register(MappedFile::new(file, mapping, offset)).map_err(|error| said(&error))?;
+        // SAFETY: the log is this command's own, of a name that nobody else knows; each thread has its own part. Who
+        // finds it nevertheless and cuts it short meets the fault guard.
+        let mapped = unsafe { MappedFile::from_mmap_raw(file, mapping, offset) };
+        let region = ring.register(mapped).map_err(|error| said(&error))?;
         Ok(Self { region, ring })
     }
 

@@ -15,7 +15,8 @@
 //! under a lock of its own: who comes to stand in line sets it and *then* tries once more; the reaper gives credits
 //! back and *then* looks. Whichever lock is first, one of the two sees the other.
 //!
-//! An entry that stands in line, or waits for the one before it in its chain, comes late to where it is done. If that
+//! An entry that stands in line, waits for the one before it in its chain, or is flushed when its bytes are in place,
+//! comes late to where it is done. If that
 //! is a place that only callers drive, its future may have looked for something to drive, found nothing, and gone to
 //! sleep. So such a future leaves a second waker here, for whoever leaves something to drive and goes away.
 #![expect(unsafe_code, reason = "pushes entries, for whose memory their operations vouch")]
@@ -118,7 +119,7 @@ impl Entrance {
     pub(super) unsafe fn begin(&self, places: &Places, sqes: &mut [Sqe], patience: Patience) -> Result<Begun, OpError> {
         let mut inside = lock(&self.inside);
         let key = inside.open(places, sqes.len() as u64);
-        if sqes.len() > 1 && sqes.iter().any(Sqe::is_linked) {
+        if sqes.iter().any(|sqe| sqe.is_durable() || (sqes.len() > 1 && sqe.is_linked())) {
             inside.expect_late(key);
         }
         sqes.iter_mut().for_each(|sqe| *sqe = sqe.user_data(key.to_word()));

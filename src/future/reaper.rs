@@ -275,6 +275,10 @@ impl Parts {
                 return;
             }
             if left == Arm::MustPoll {
+                // It is not for a worker to wait for a disk, if somebody else can.
+                if self.rouse() {
+                    return;
+                }
                 thread::yield_now();
             }
             // Whoever has the role meanwhile has seen what there is to do.
@@ -486,13 +490,19 @@ impl Parts {
     /// As [`leave`](Parts::leave), for who goes away: if there is nobody, all are roused that have found nothing to
     /// drive when they came, and wait for something that may be among it.
     pub(super) fn pass_on(&self, left: Arm) {
-        if left == Arm::Armed || self.leave(left) {
-            return;
+        if left != Arm::Armed && !self.leave(left) {
+            self.rouse();
         }
+    }
+
+    /// Rouses those who have found nothing to drive; whether there was one.
+    fn rouse(&self) -> bool {
         let mut ends = Ends::default();
         self.entrance.rouse(|waker| ends.wakers.add(waker));
         lock(&self.reaper.closers).wakers.drain(..).for_each(|waker| ends.wakers.add(waker));
+        let is_heard = ends.wakers.count > 0;
         ends.settle(self);
+        is_heard
     }
 
     /// There is something to drive that nobody has seen: tells all that may wait for it.

@@ -150,9 +150,9 @@ impl<'a> Lane<'a> {
         self.account.claim(taken as u64);
     }
 
-    /// Whether there may be more than this poll was allowed to claim.
-    pub(crate) fn is_out_of_budget(&self) -> bool {
-        self.budget.is_spent() || !self.chunk.is_empty()
+    /// Whether something waits that this poll has not claimed.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.chunk.is_empty() || !self.station.is_empty()
     }
 
     /// Claims the next operation, if there is one and this poll may still take it.

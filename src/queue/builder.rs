@@ -352,6 +352,7 @@ impl Builder {
     /// With [`Drive::Caller`] it is the reaper, and there is no thread: handing an fsync to the kernel costs a drain
     /// some microseconds, and now and then some hundreds. [`CompletionQueue::arm`] need not poll for it: the kernel
     /// makes the descriptor readable. It takes io_uring; where that is not allowed there is a thread after all.
+    /// If the kernel refuses it only later, as when descriptors run out, the reaper calls fdatasync itself.
     ///
     /// # Examples
     ///
@@ -445,14 +446,14 @@ impl Builder {
             birth: Birth::now(),
             guard,
             flusher: Flusher::new(flusher, self.spin),
-            flush_method: self.flush_method(),
+            uses_uring: self.uses_uring,
         });
 
         let (poll_budget, spin) = (self.poll_budget, self.spin);
         let mut reaping = Reaping { consumer, drivers: callers, helper, threads: Vec::new(), poll_budget, spin };
         let mut refused = None;
         for (driver, member, name) in threads {
-            match spawn(driver, member, name, &core, spin) {
+            match spawn(move || Some(driver), member, name, &core, spin) {
                 Ok(thread) => reaping.threads.push(thread),
                 Err(error) => refused = refused.or(Some(error)),
             }
@@ -465,15 +466,13 @@ impl Builder {
         }
     }
 
-    fn flush_method(&self) -> FlushMethod {
-        if self.uses_uring { FlushMethod::in_use() } else { FlushMethod::Fdatasync }
-    }
-
-    /// The mover of durable flushes. Only the kernel can do them without a thread.
+    /// The mover of durable flushes. Only the kernel can do them without a thread; with one, it is asked when there is
+    /// something to flush.
     fn flushes(&self) -> Plan {
-        let uses_uring = self.flush_method() == FlushMethod::IoUring;
-        let drive = if uses_uring { self.flush_drive } else { Drive::Threads(1) };
-        let plan = UringPlan { entries: self.entries, uses_uring, is_caller_driven: drive == Drive::Caller };
+        let may_be_caller = || self.uses_uring && FlushMethod::in_use() == FlushMethod::IoUring;
+        let is_caller_driven = self.flush_drive == Drive::Caller && may_be_caller();
+        let drive = if is_caller_driven { Drive::Caller } else { Drive::Threads(1) };
+        let plan = UringPlan { entries: self.entries, uses_uring: self.uses_uring, is_caller_driven };
         let make =
             move |outlet: &Arc<Outlet>| Box::new(UringMover::new(Arc::clone(outlet), plan)) as Box<dyn DataMover>;
         Plan { name: "uring".to_owned(), drive, make: Box::new(make) }
@@ -543,8 +542,9 @@ impl Plan {
     }
 }
 
+/// Starts a thread that drives what `driver` gives it.
 pub(super) fn spawn(
-    driver: Driver,
+    driver: impl FnOnce() -> Option<Driver> + Send + 'static,
     member: usize,
     name: String,
     core: &Arc<Core>,
@@ -555,6 +555,8 @@ pub(super) fn spawn(
         if let Some(guard) = core.guard {
             guard.admit();
         }
-        driver.run(member, &core, spin);
+        if let Some(driver) = driver() {
+            driver.run(member, &core, spin);
+        }
     })
 }

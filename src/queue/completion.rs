@@ -175,6 +175,7 @@ impl CompletionQueue {
         }
         let inner = &mut *self.inner;
         inner.announce_armed();
+        inner.hear_signals();
         // A failed retraction means that the announcement was taken: the wake is on its way, and it is this arm's.
         if inner.has_something() && inner.core.outlet.bell().retract() {
             return Arm::NotEmpty;
@@ -209,6 +210,7 @@ impl CompletionQueue {
             return false;
         }
         inner.announce_armed();
+        inner.hear_signals();
         // As in `arm`: a failed retraction means that the wake is on its way.
         inner.consumer.ready(1) == 0 || !inner.core.outlet.bell().retract()
     }

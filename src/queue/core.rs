@@ -32,7 +32,7 @@ pub(crate) struct Core {
     pub(crate) guard: Option<Guard>,
     /// The thread of durable flushes.
     pub(super) flusher: Flusher,
-    pub(crate) flush_method: FlushMethod,
+    pub(super) uses_uring: bool,
 }
 
 impl Core {
@@ -55,6 +55,10 @@ impl Core {
             Some(reason) => Err(RegisterError { mapped, reason }),
             None => self.outlet.regions.register(mapped),
         }
+    }
+
+    pub(super) fn flush_method(&self) -> FlushMethod {
+        if self.uses_uring { FlushMethod::in_use() } else { FlushMethod::Fdatasync }
     }
 
     /// The id of the mover of this name.

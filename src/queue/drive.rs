@@ -50,12 +50,25 @@ pub(crate) struct Driver {
     broken: bool,
     /// The last poll began with successors: if others wait in the lane, it is their turn.
     has_followed: bool,
+    /// The mover has something under way whose end will be signalled, and not handed all of it over yet.
+    is_unsettled: bool,
 }
 
 impl Driver {
     pub(crate) fn new(mover: Box<dyn DataMover>, station: Arc<Station>, account: Arc<Account>) -> Self {
         let (chunk, gathered) = (Chunk::new(), Box::new(Gathered::new()));
-        Self { mover, station, account, chunk, gathered, heard: 0, full: false, broken: false, has_followed: false }
+        Self {
+            mover,
+            station,
+            account,
+            chunk,
+            gathered,
+            heard: 0,
+            full: false,
+            broken: false,
+            has_followed: false,
+            is_unsettled: false,
+        }
     }
 
     /// Lets the mover do at most what the budget allows, and posts its completions.
@@ -74,13 +87,14 @@ impl Driver {
         }
         drop(done);
         let progress = polled.unwrap_or_else(|payload| self.break_down(payload));
+        self.is_unsettled = progress == Progress::Busy && self.station.capabilities.wakes_reaper() && self.is_waiting();
         self.full = progress == Progress::Waiting && !self.chunk.is_exhausted() && self.is_waiting();
         progress
     }
 
     /// Whether there is something that this driver could take.
     pub(crate) fn has_work(&self) -> bool {
-        !self.full && (self.has_own_work() || !self.station.is_empty())
+        self.is_unsettled || (!self.full && (self.has_own_work() || !self.station.is_empty()))
     }
 
     /// Gives back to the lane what this driver has taken and not handed to its mover: it will not come to it soon.
@@ -146,6 +160,13 @@ impl Driver {
     /// Whether claimed operations are under way.
     pub(crate) fn is_waiting(&self) -> bool {
         self.account.held(self.chunk.len() as u64) > 0
+    }
+
+    /// Takes note of what has ended under way and was signalled, if its mover signals: the signal may be gone.
+    pub(crate) fn hear_signals(&mut self) {
+        if self.station.capabilities.wakes_reaper() && self.is_waiting() {
+            self.poll(&mut Budget::strict(0, 0));
+        }
     }
 
     /// Whether claimed operations are under way whose end nobody signals to the reaper.

@@ -36,7 +36,7 @@ impl FlushMethod {
     }
 
     /// Why the kernel refuses this process an io_uring, if it does: EPERM (the sysctl `kernel.io_uring_disabled`, or
-    /// seccomp), ENOSYS (a kernel without it, or seccomp), or a limit. It is asked once.
+    /// seccomp), ENOSYS (a kernel without it, or seccomp), or a limit, which may be another one the next time.
     ///
     /// # Examples
     ///
@@ -64,7 +64,7 @@ enum Thread {
     None,
     Waits(Box<Driver>),
     Runs(JoinHandle<()>),
-    /// It has ended, or could not begin.
+    /// It has ended, or will never begin.
     Gone,
 }
 
@@ -79,9 +79,17 @@ impl Flusher {
         let mut thread = lock(&self.thread);
         match std::mem::replace(&mut *thread, Thread::Gone) {
             Thread::Waits(driver) => {
-                // A thread that the system refuses takes its driver along.
-                let name = "memring-uring-0".to_owned();
-                *thread = Thread::Runs(spawn(*driver, 0, name, core, self.spin)?);
+                // Not given away before there is a thread to take it.
+                let driver = Arc::new(Mutex::new(Some(driver)));
+                let taken = Arc::clone(&driver);
+                let take = move || lock(&taken).take().map(|driver| *driver);
+                match spawn(take, 0, "memring-uring-0".to_owned(), core, self.spin) {
+                    Ok(running) => *thread = Thread::Runs(running),
+                    Err(error) => {
+                        *thread = lock(&driver).take().map_or(Thread::Gone, Thread::Waits);
+                        return Err(error.into());
+                    }
+                }
                 Ok(())
             }
             Thread::Gone => Err(RegisterRefusal::Closed),

@@ -158,7 +158,7 @@ impl QueuePair {
     /// ```
     #[must_use]
     pub fn flush_method(&self) -> FlushMethod {
-        self.core.flush_method
+        self.core.flush_method()
     }
 
     /// What the queue has done so far.

@@ -98,6 +98,11 @@ impl Inner {
         self.core.outlet.bell().announce(Wake::Armed, self.consumer.popped() + 1)
     }
 
+    /// The last look of who arms: also at what has made the descriptor readable, which may have been cleared since.
+    pub(super) fn hear_signals(&mut self) {
+        self.drivers.iter_mut().for_each(Driver::hear_signals);
+    }
+
     pub(super) fn wait(&mut self, min: usize, timeout: Option<Duration>) -> usize {
         // A timeout beyond the clock's range is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::memory::region::{Backing, Found, RegionId, Regions};
 use crate::mover::Capabilities;
-use crate::sqe::{INLINE, MoverId, ROUTED, Refusal, Sqe, URING, WORKERS};
+use crate::sqe::{INLINE, MoverId, OpFlags, ROUTED, Refusal, Sqe, URING, WORKERS};
 
 /// Ids from here on belong to the movers of [`Builder::mover`](super::Builder::mover), in the order they were added.
 /// Between [`WORKERS`] and this, ids are kept for movers of memring's own.
@@ -203,6 +203,12 @@ impl Route {
         })
     }
 
+    /// Whether a mover of the user's own says that it makes durable.
+    fn makes_durable(&self, mover: MoverId) -> bool {
+        let row = &self.rows[usize::from(self.row_of[usize::from(mover.to_u8())])];
+        row.refused_head & Sqe::nop().flags(OpFlags::MEM_DURABLE).head() == 0
+    }
+
     /// Who makes durable what is in a region. None: it is nothing of that kind, and the route is as for plain memory.
     ///
     /// A flush goes to who can make its bytes durable; a durable copy to the CPU mover, and from there on as a flush.
@@ -215,7 +221,7 @@ impl Route {
         let backing = match self.regions.find(id, sqe.dst().addr(), len) {
             Found::Plain => return Ok(None),
             Found::Outside => return Err(Refusal::OutsideRegion),
-            Found::Inside(_, backing) => backing,
+            Found::Inside(backing) => backing,
         };
         let by_cpu = self.rows[usize::from(self.row_of[usize::from(WORKERS.to_u8())])];
         let asks_for = |mover| [ROUTED, mover].contains(&sqe.mover());
@@ -225,8 +231,9 @@ impl Route {
             (Backing::PageCache | Backing::Dax, false) if asks_for(WORKERS) && by_cpu.takes(&sqe.without_durable()) => {
                 Some(WORKERS)
             }
-            // Whoever submits does not wait for a disk.
+            // Whoever submits does not wait for a disk; the CPU's caches are not what a page cache is flushed of.
             (Backing::PageCache | Backing::Dax, false) if sqe.mover() == INLINE => return Err(Refusal::Unsupported),
+            (Backing::PageCache, true) if !self.makes_durable(sqe.mover()) => return Err(Refusal::Unsupported),
             _ => None,
         };
         Ok(mover)

@@ -248,10 +248,15 @@ impl SubmissionQueue {
         self.core.route.resolve(&sqe).map_err(|refusal| PushError::refused(refusal, sqe))?;
         let in_use = &self.core.outlet.in_use;
         in_use.enter(&[sqe], &mut Place::START.clone()).map_err(|(_, other)| PushError::InUse(sqe, other))?;
+        let entered = if sqe.asks_of_region() { self.core.outlet.regions.enter(&sqe) } else { Ok(sqe) };
+        let entered = entered.map_err(|Refused| {
+            in_use.leave(&sqe);
+            PushError::OutsideRegion(sqe)
+        })?;
         // SAFETY: the caller vouches for the entry's memory.
         let end = unsafe { execute(&sqe, self.core.guard, || None) };
         end.stores.fence();
-        in_use.leave(&sqe);
+        self.core.outlet.leave(&entered);
         let bytes = if end.status.is_success() { sqe.len() } else { 0 };
         self.core.chains.tally(&sqe).add(1, bytes);
         Ok(Cqe::new(sqe.data(), end.status, INLINE).with_value(end.value()))
@@ -477,7 +482,7 @@ impl SubmissionQueue {
     /// How durable flushes reach the kernel.
     #[must_use]
     pub fn flush_method(&self) -> FlushMethod {
-        self.core.flush_method
+        self.core.flush_method()
     }
 
     /// Forgets what is staged, and gives its credits back.
@@ -510,7 +515,7 @@ impl SubmissionQueue {
     fn execute_inline(&mut self) {
         let guard = self.core.guard;
         let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE).map(|(_, run)| run);
-        if InUse::IS_CHECKED || self.staged.has(SqeFlags::KNOWN) {
+        if InUse::IS_CHECKED || self.staged.has(SqeFlags::KNOWN) || self.staged.some_ask_of_region() {
             let mut done = Completions::new(&self.account, &mut self.gathered);
             for sqe in inline.flatten() {
                 // SAFETY: the entry was pushed, and the push's contract vouches for its memory.

@@ -1,9 +1,11 @@
 //! What becomes of a region whose disk fails. (Of a disk that really fails: `tests/durability.rs`.)
 #![expect(unsafe_code, reason = "pushes raw entries")]
 
+use memring::queue::Drive;
 use memring::{MappedFile, OpFlags, Sqe, Status};
 
-use crate::files::{PAGE, Queue, WAYS, file, map};
+use crate::files::{PAGE, Queue, WAYS, file, map, mapped};
+use crate::hold::Hold;
 use crate::watchdog::must_end;
 
 const EIO: i32 = 5;
@@ -103,6 +105,62 @@ fn a_chain_whose_flush_fails_goes_no_further() {
             assert_eq!(statuses, [Status::IO, Status::CANCELLED], "{name}");
             // SAFETY: nothing is in flight.
             assert_eq!(unsafe { queue.at(0).read() }, 0, "{name}: nothing was published");
+        }
+    });
+}
+
+/// Who waited when it failed is not forgiven with the rest: what he covers may be among what was lost.
+#[test]
+fn forgiveness_is_not_for_those_who_waited() {
+    must_end(|| {
+        for (name, builder) in WAYS {
+            let hold = Hold::default();
+            let pair = builder().mover("holder", Drive::Threads(1), hold.movers()).build().unwrap();
+            let holder = pair.mover("holder").unwrap();
+            let (sq, cq) = pair.split();
+            let region = sq.register(mapped(&file(4 * PAGE))).unwrap();
+            let mut queue = Queue { sq, cq, region };
+            let mut plain = [0_u8; 8];
+            let held = Sqe::memset(plain.as_mut_ptr(), 1, 8).on(holder).link();
+            let later = Sqe::flush_in(&queue.region, PAGE..2 * PAGE).user_data(2);
+            // SAFETY: the array outlives the queue's last use of it.
+            unsafe { queue.sq.push_batch(&[held, later]) }.unwrap();
+            queue.sq.submit();
+            hold.wait_for(1);
+            queue.region.inject_failure(EIO);
+            let ends = queue.run(&[Sqe::flush_in(&queue.region, 0..PAGE)]);
+            assert_eq!(ends[0].status(), Status::IO, "{name}");
+            assert_eq!(queue.region.clear_error(), Some(EIO), "{name}");
+            hold.release(1);
+            let mut ends = Vec::new();
+            while ends.len() < 2 {
+                queue.cq.wait(1, None).unwrap();
+                ends.extend(queue.cq.drain().map(|cqe| (cqe.user_data(), cqe.status(), cqe.value())));
+            }
+            assert!(ends.contains(&(2, Status::IO, 5)), "{name}: {ends:?}");
+            let ends = queue.run(&[Sqe::flush_in(&queue.region, PAGE..2 * PAGE)]);
+            assert!(ends[0].status().is_success(), "{name}: who comes after it is");
+        }
+    });
+}
+
+#[test]
+fn a_region_beside_a_poisoned_one_is_poisoned() {
+    must_end(|| {
+        for (name, builder) in WAYS {
+            let mut queue = Queue::new(builder(), 1);
+            let own = file(PAGE);
+            let [first, second, third] = [(); 3].map(|()| mapped(&own));
+            let poisoned = queue.sq.register(first).unwrap();
+            poisoned.inject_failure(EIO);
+            assert_eq!(queue.run(&[Sqe::flush_in(&poisoned, 0..PAGE)])[0].status(), Status::IO, "{name}");
+            let beside = queue.sq.register(second).unwrap();
+            assert_eq!(beside.error(), Some(EIO), "{name}");
+            assert_eq!(queue.run(&[Sqe::flush_in(&beside, 0..PAGE)])[0].status(), Status::IO, "{name}");
+            assert_eq!([&poisoned, &beside].map(memring::Region::clear_error), [Some(EIO); 2], "{name}");
+            let clean = queue.sq.register(third).unwrap();
+            assert_eq!(clean.error(), None, "{name}");
+            assert!(queue.run(&[Sqe::flush_in(&clean, 0..PAGE)])[0].status().is_success(), "{name}");
         }
     });
 }

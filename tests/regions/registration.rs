@@ -6,7 +6,7 @@ use std::fs::File;
 use memmap2::{MmapMut, MmapOptions};
 use memring::queue::{PushError, QueuePair};
 use memring::region::{Backing, RegisterRefusal, SpanError};
-use memring::{MappedFile, Ring, Sqe};
+use memring::{INLINE, MappedFile, OpFlags, Ring, Sqe, URING, WORKERS};
 
 use crate::files::{PAGE, Queue, WAYS, file, map, mapped};
 use crate::hold::Hold;
@@ -184,4 +184,78 @@ fn preallocation_fills_holes() {
     let ring = Ring::new().unwrap();
     ring.register(mapped(&sparse)).unwrap().preallocate().unwrap();
     assert!(sparse.metadata().unwrap().blocks() * 512 >= 64 * PAGE as u64);
+}
+
+#[test]
+fn there_are_no_spans_of_a_region_that_is_gone() {
+    let ring = Ring::new().unwrap();
+    let region = ring.register(mapped(&file(PAGE))).unwrap();
+    let other = region.clone();
+    region.deregister().unwrap();
+    assert_eq!(other.span(0..8).unwrap_err(), SpanError::Deregistered);
+    assert_eq!(other.span(8..8).unwrap_err(), SpanError::Deregistered);
+    let failed = ring.block_on(ring.flush_in(&other, 0..8)).unwrap().unwrap_err();
+    assert_eq!(failed.error, memring::OpError::OutsideRegion);
+}
+
+/// Whatever backs it, and whoever does it.
+#[test]
+fn all_that_is_in_a_region_holds_it() {
+    must_end(|| {
+        let Ok(file) = tempfile::tempfile_in("/dev/shm") else {
+            eprintln!("SKIP: no tmpfs at /dev/shm");
+            return;
+        };
+        file.set_len(PAGE as u64).unwrap();
+        let (sq, cq) = QueuePair::builder().workers(0).build().unwrap().split();
+        let mut region = sq.register(mapped(&file)).unwrap();
+        let mut queue = Queue { sq, cq, region: region.clone() };
+        for mover in [memring::ROUTED, WORKERS, INLINE] {
+            // SAFETY: a flush of what is mapped.
+            unsafe { queue.sq.push(Sqe::flush(region.as_mut_ptr(), PAGE).on(mover)) }.unwrap();
+            let busy = region.deregister().unwrap_err();
+            assert_eq!(busy.in_flight, 1, "{mover:?}");
+            region = busy.region;
+            queue.sq.submit();
+            queue.cq.wait(1, None).unwrap();
+            assert!(queue.cq.drain().all(|cqe| cqe.status().is_success()), "{mover:?}");
+        }
+        // SAFETY: as above.
+        assert!(unsafe { queue.sq.execute(Sqe::flush_in(&region, 0..PAGE)) }.unwrap().status().is_success());
+        region.deregister().unwrap();
+    });
+}
+
+/// A durable copy whose region goes between the choice of its mover and its entry is refused, not done by halves.
+#[test]
+fn regions_may_come_and_go_beside_a_push() {
+    const COPIES: usize = 20_000;
+    must_end(|| {
+        let (mut sq, mut cq) = QueuePair::builder().workers(0).build().unwrap().split();
+        let own = file(PAGE);
+        let at = map(&own).as_mut_ptr().expose_provenance();
+        let address = move || std::ptr::with_exposed_provenance_mut(at);
+        let is_over = std::sync::Arc::new(std::sync::Mutex::new(false));
+        let (other, ends) = (sq.clone(), std::sync::Arc::clone(&is_over));
+        let comes_and_goes = std::thread::spawn(move || {
+            while !*ends.lock().unwrap() {
+                // SAFETY: it stays mapped.
+                let mapped = unsafe { MappedFile::from_raw(&own, address(), PAGE, 0) };
+                let mut region = other.register(mapped).unwrap();
+                while let Err(busy) = region.deregister() {
+                    region = busy.region;
+                }
+            }
+        });
+        for _ in 0..COPIES {
+            // SAFETY: what is mapped, and nobody else has.
+            if unsafe { sq.push(Sqe::memset(address(), 1, 8).flags(OpFlags::MEM_DURABLE)) }.is_ok() {
+                sq.submit();
+                cq.wait(1, None).unwrap();
+                assert!(cq.drain().all(|cqe| cqe.mover() == URING), "it was never flushed");
+            }
+        }
+        *is_over.lock().unwrap() = true;
+        comes_and_goes.join().unwrap();
+    });
 }

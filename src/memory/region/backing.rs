@@ -2,14 +2,19 @@
 //!
 //! Sources: proc_pid_maps(5), proc_pid_smaps(5) (`sf` among the VmFlags: MAP_SYNC), statfs(2) (the magic numbers),
 //! statx(2) (STATX_ATTR_DAX).
+#![expect(unsafe_code, reason = "maps a page of the file, to see what the kernel calls it")]
 
-use std::fs::{self, File, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::{io, ptr};
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, fstatfs, statx};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::mapped::RegisterRefusal;
+use crate::sqe::{INLINE, Sqe, URING, WORKERS};
+
+/// The length of a mapping that only asks what the kernel calls it: any.
+const PROBE: usize = 1;
 
 /// What backs a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,13 +28,25 @@ pub enum Backing {
     Volatile,
 }
 
+impl Backing {
+    /// Whether this entry's mover does with it what the entry asks for. Of movers of a user's own nothing is known.
+    pub(super) fn is_served_by(self, sqe: &Sqe) -> bool {
+        match sqe.mover() {
+            URING => self == Self::PageCache,
+            WORKERS | INLINE if sqe.is_flush() => self != Self::PageCache,
+            WORKERS | INLINE => !sqe.is_durable() || self != Self::Volatile,
+            _ => true,
+        }
+    }
+}
+
 /// The file systems that keep files in memory only, by their magic numbers.
 const VOLATILE: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
 
 /// What backs `len` bytes at `address`, which must be a shared mapping of `file` from `offset` on.
 pub(super) fn look(file: &File, address: usize, len: usize, offset: u64) -> Result<Backing, RegisterRefusal> {
+    let own = Identity::of(file)?;
     let maps = fs::read_to_string("/proc/self/maps")?;
-    let metadata = file.metadata()?;
     let (mut at, end) = (address, address.saturating_add(len));
     for map in maps.lines().filter_map(Map::of) {
         if !(map.start <= at && at < map.end) {
@@ -41,7 +58,7 @@ pub(super) fn look(file: &File, address: usize, len: usize, offset: u64) -> Resu
         if !map.is_writable {
             return Err(RegisterRefusal::ReadOnly);
         }
-        if !map.is_of(&metadata) || map.offset + (at - map.start) as u64 != offset + (at - address) as u64 {
+        if !own.is_of(&map) || map.offset + (at - map.start) as u64 != offset + (at - address) as u64 {
             return Err(RegisterRefusal::OtherFile);
         }
         at = map.end;
@@ -86,7 +103,6 @@ struct Map<'a> {
     offset: u64,
     device: &'a str,
     inode: u64,
-    path: &'a str,
 }
 
 impl<'a> Map<'a> {
@@ -105,15 +121,31 @@ impl<'a> Map<'a> {
             offset: u64::from_str_radix(offset, 16).ok()?,
             device,
             inode: words.next()?.parse().ok()?,
-            path: words.next().unwrap_or_default().trim_start(),
         })
     }
+}
 
-    /// Whether it is of this file. Where a file system gives its files other device numbers than the kernel shows here,
-    /// the path decides.
-    fn is_of(&self, file: &Metadata) -> bool {
-        let device = format!("{:02x}:{:02x}", rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-        let is_same = |other: &Metadata| (other.dev(), other.ino()) == (file.dev(), file.ino());
-        self.inode == file.ino() && (self.device == device || fs::metadata(self.path).is_ok_and(|at| is_same(&at)))
+/// What `/proc/self/maps` calls a file: some file systems tell other device numbers elsewhere.
+struct Identity {
+    device: String,
+    inode: u64,
+}
+
+impl Identity {
+    /// Maps the file, and looks.
+    fn of(file: &File) -> io::Result<Self> {
+        // SAFETY: a mapping at an address that the kernel chooses, of which nothing is read; it is unmapped below.
+        let probe = unsafe { mmap(ptr::null_mut(), PROBE, ProtFlags::empty(), MapFlags::SHARED, file, 0)? };
+        let maps = fs::read_to_string("/proc/self/maps");
+        // SAFETY: the mapping from above, which nobody else knows of.
+        unsafe { munmap(probe, PROBE)? };
+        let maps = maps?;
+        let map = maps.lines().filter_map(Map::of).find(|map| (map.start..map.end).contains(&probe.addr()));
+        let map = map.ok_or_else(|| io::Error::other("the kernel does not show the mappings of this process"))?;
+        Ok(Self { device: map.device.to_owned(), inode: map.inode })
+    }
+
+    fn is_of(&self, map: &Map<'_>) -> bool {
+        (self.device.as_str(), self.inode) == (map.device, map.inode)
     }
 }

@@ -35,7 +35,8 @@ impl Sqe {
     }
 
     /// Says that the destination is in this region: for a copy, a move or a set that is to be
-    /// [durable](crate::OpFlags::MEM_DURABLE), in place of a look for the region.
+    /// [durable](crate::OpFlags::MEM_DURABLE), in place of a look for the region. Others know no regions, and are
+    /// refused with it.
     ///
     /// # Examples
     ///

@@ -75,9 +75,9 @@ impl SyncedFile {
         lock(&self.trouble).failures
     }
 
-    /// The errno of the last failure, if there were more than `forgiven`.
-    pub(super) fn error(&self, forgiven: u64) -> Option<i32> {
+    /// The errno of the last failure, if there were more than `forgiven`; and how many there were.
+    pub(super) fn error(&self, forgiven: u64) -> (Option<i32>, u64) {
         let trouble = lock(&self.trouble);
-        (trouble.failures > forgiven).then_some(trouble.errno)
+        ((trouble.failures > forgiven).then_some(trouble.errno), trouble.failures)
     }
 }

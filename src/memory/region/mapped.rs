@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A mapping of a file, which is unmapped when this is dropped, if it is owned.
 ///
-/// With the feature `memmap2`, it comes from a `MmapMut` or a `MmapRaw`.
+/// With the feature `memmap2`, it comes from a `MmapMut`, whose maker has vouched that nobody else changes the file.
 pub struct Mapping {
     address: *mut u8,
     len: usize,
@@ -33,9 +33,11 @@ impl Mapping {
 
 #[cfg(feature = "memmap2")]
 mod memmap2 {
+    use std::fs::File;
+
     use memmap2::{MmapMut, MmapRaw};
 
-    use super::Mapping;
+    use super::{MappedFile, Mapping};
 
     impl From<MmapMut> for Mapping {
         fn from(mut mapping: MmapMut) -> Self {
@@ -44,10 +46,16 @@ mod memmap2 {
         }
     }
 
-    impl From<MmapRaw> for Mapping {
-        fn from(mapping: MmapRaw) -> Self {
+    impl MappedFile {
+        /// A mapping that nobody has vouched for yet.
+        ///
+        /// # Safety
+        ///
+        /// While somebody has a [`Span`](crate::Span) of the region, nobody else accesses the file's bytes there, in
+        /// this process or another, and nobody cuts the file short.
+        pub unsafe fn from_mmap_raw(file: &File, mapping: MmapRaw, offset: u64) -> Self {
             let (address, len) = (mapping.as_mut_ptr(), mapping.len());
-            Self { address, len, _owner: Some(Box::new(mapping)) }
+            Self::new(file, Mapping { address, len, _owner: Some(Box::new(mapping)) }, offset)
         }
     }
 }
@@ -76,9 +84,10 @@ impl MappedFile {
     ///
     /// # Safety
     ///
-    /// The `len` bytes at `address` are a mapping of the file, for reading and writing, from `offset` on, until the
-    /// region is deregistered and nothing of it is in flight; for the queue's life, that is, if not. While somebody has
-    /// a [`Span`](super::Span), nobody else accesses its bytes.
+    /// The `len` bytes at `address` are a mapping of the file, for reading and writing, from `offset` on, until
+    /// [`deregister`](super::Region::deregister) has succeeded; or until the queue or ring is gone and with it every
+    /// handle and every span of the region. While somebody has a [`Span`](super::Span), nobody else accesses the file's
+    /// bytes there, and nobody cuts the file short.
     pub unsafe fn from_raw(file: &File, address: *mut u8, len: usize, offset: u64) -> Self {
         // Later by its address alone: entries carry no more than that.
         address.expose_provenance();

@@ -115,12 +115,16 @@ impl Region {
     /// of them: it is never tried again silently.
     #[must_use]
     pub fn error(&self) -> Option<i32> {
-        self.0.entry.error()
+        if self.0.birth.is_foreign() { None } else { self.0.entry.error() }
     }
 
     /// Takes the poison away, and says what it was. What was not durable then may never be, unless it is written again.
+    ///
+    /// Flushes that were pushed before this fail all the same: what they cover may be among what was lost. A region
+    /// that is registered of a file while another one of it is poisoned is poisoned too; of a file that has no region
+    /// any more, what has failed is forgotten, as the kernel forgets it.
     pub fn clear_error(&self) -> Option<i32> {
-        self.0.entry.clear_error()
+        if self.0.birth.is_foreign() { None } else { self.0.entry.clear_error() }
     }
 
     /// Has the next fsync of its file fail with this errno, whatever the kernel says of it: to test what a program does
@@ -165,12 +169,16 @@ impl Region {
         Ok(fallocate(entry.file(), FallocateFlags::empty(), entry.offset(), entry.len() as u64)?)
     }
 
-    /// Takes it from its queue: entries that name it are refused from now on, and memory in it is plain.
+    /// Takes it from its queue: entries that name it are refused from now on, there are no spans of it any more, and
+    /// memory in it is plain. In a forked child nothing is done: the child has no queue.
     ///
     /// # Errors
     ///
     /// [`DeregisterError`], with the region: something of it is in flight, or somebody has a span of it.
     pub fn deregister(self) -> Result<(), DeregisterError> {
+        if self.0.birth.is_foreign() {
+            return Ok(());
+        }
         match self.0.regions.remove(&self.0.entry) {
             Ok(()) => Ok(()),
             Err(Use { in_flight, spans }) => Err(DeregisterError { region: self, in_flight, spans }),

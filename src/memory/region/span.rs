@@ -18,10 +18,11 @@ impl Span {
         if range.start > range.end || range.end > len {
             return Err(SpanError::OutOfRange { start: range.start, end: range.end, len });
         }
-        match region.0.entry.lend(&range) {
-            Some(other) => Err(SpanError::InUse { start: other.start, end: other.end }),
-            None => Ok(Self { region: region.clone(), range }),
+        if region.0.birth.is_foreign() {
+            return Err(SpanError::Forked);
         }
+        region.0.entry.lend(&range)?;
+        Ok(Self { region: region.clone(), range })
     }
 
     /// The region that it is of.
@@ -84,6 +85,10 @@ pub enum SpanError {
         /// The length of the region.
         len: usize,
     },
+    /// The region is registered no more: its memory may be gone.
+    Deregistered,
+    /// The region belongs to the parent process.
+    Forked,
     /// Somebody has these bytes already.
     InUse {
         /// Where theirs begin.
@@ -99,6 +104,8 @@ impl fmt::Display for SpanError {
             Self::OutOfRange { start, end, len } => {
                 write!(f, "the bytes {start}..{end} are not in a region of {len}")
             }
+            Self::Deregistered => f.write_str("the region is registered no more"),
+            Self::Forked => f.write_str("the region belongs to the parent process"),
             Self::InUse { start, end } => write!(f, "the bytes {start}..{end} are somebody else's"),
         }
     }

@@ -14,16 +14,23 @@ use super::Handle;
 use super::backing::{Backing, look};
 use super::file::SyncedFile;
 use super::mapped::{MappedFile, Mapping, RegisterError, RegisterRefusal};
+use super::span::SpanError;
 use crate::os::lock;
 use crate::sqe::{Sqe, URING, WORKERS};
 
 /// What an entry calls its region: word 5. Not 0, and no small number, which would be a mistake.
+///
+/// ```text
+///   a mark (1 bit) | the era in which the entry was let in (15 bits) | the region's number (48 bits)
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RegionId(u64);
 
 impl RegionId {
     /// Says that a word is an id.
     const MARK: u64 = 1 << 63;
+    const ERA: u32 = 48;
+    const NUMBER: u64 = (1 << Self::ERA) - 1;
 
     fn next() -> Self {
         static LAST: Mutex<u64> = Mutex::new(0);
@@ -32,13 +39,27 @@ impl RegionId {
         Self(*last | Self::MARK)
     }
 
-    /// The id that this word is, if it is one.
+    /// The id that this word names, if it names one.
     pub(crate) const fn of(word: u64) -> Option<Self> {
-        if word > Self::MARK { Some(Self(word)) } else { None }
+        if word & Self::MARK != 0 && word & Self::NUMBER != 0 {
+            Some(Self(Self::MARK | word & Self::NUMBER))
+        } else {
+            None
+        }
     }
 
     pub(crate) const fn to_word(self) -> u64 {
         self.0
+    }
+
+    /// The word of an entry that was let in in this era.
+    const fn in_era(self, era: u16) -> u64 {
+        self.0 | ((era & 0x7fff) as u64) << Self::ERA
+    }
+
+    /// The era of an entry's word.
+    const fn era_of(word: u64) -> u16 {
+        (word >> Self::ERA) as u16 & 0x7fff
     }
 }
 
@@ -50,9 +71,19 @@ pub(crate) struct Entry {
     mapping: Mapping,
     offset: u64,
     pub(super) synced: Arc<SyncedFile>,
-    /// So many of the file's failures its user knows of.
-    forgiven: Mutex<u64>,
+    pardon: Mutex<Pardon>,
     tenants: Mutex<Tenants>,
+}
+
+/// What its user has forgiven.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pardon {
+    /// So many of the file's failures.
+    failures: u64,
+    /// How often, a number that wraps. Who was let in before the last time is not forgiven: when it failed he waited.
+    era: u16,
+    /// The last errno that was forgiven.
+    errno: i32,
 }
 
 /// Who uses a region.
@@ -75,8 +106,8 @@ pub(super) struct Use {
 /// What a look for a region finds.
 #[derive(Clone, Debug)]
 pub(crate) enum Found {
-    /// It is wholly inside this one.
-    Inside(RegionId, Backing),
+    /// It is wholly inside one, that is backed so.
+    Inside(Backing),
     /// None of it is in a region.
     Plain,
     /// Some of it is in a region, and some is not; or the region it names is none.
@@ -124,11 +155,10 @@ impl Regions {
             Ok(synced) => synced,
             Err(reason) => return refuse(mapped, reason),
         };
-        // What failed before it was there is none of its affair.
-        let forgiven = Mutex::new(synced.failures());
+        let failures = table.forgiven(&synced);
         let MappedFile { mapping, offset, .. } = mapped;
-        let (id, tenants) = (RegionId::next(), Mutex::default());
-        let entry = Arc::new(Entry { id, backing, mapping, offset, synced, forgiven, tenants });
+        let (id, pardon) = (RegionId::next(), Mutex::new(Pardon { failures, ..Pardon::default() }));
+        let entry = Arc::new(Entry { id, backing, mapping, offset, synced, pardon, tenants: Mutex::default() });
         table.by_id.insert(entry.id, Arc::clone(&entry));
         table.by_start.insert(start, entry.id);
         Ok(entry)
@@ -136,39 +166,28 @@ impl Regions {
 
     /// The region of this id, if it holds these bytes; without an id, the one that holds them.
     pub(crate) fn find(&self, id: Option<RegionId>, start: usize, len: usize) -> Found {
-        let table = self.read();
-        let end = start.saturating_add(len);
-        let id = match id {
-            Some(id) => Some(id),
-            None => table.overlapping(start, end),
-        };
-        let Some(id) = id else { return Found::Plain };
-        match table.by_id.get(&id) {
-            Some(entry) if entry.holds(start, end) && !lock(&entry.tenants).is_leaving => {
-                Found::Inside(id, entry.backing)
-            }
-            _ => Found::Outside,
+        match self.read().find(id, start, len) {
+            Ok(Some(entry)) if !lock(&entry.tenants).is_leaving => Found::Inside(entry.backing),
+            Ok(None) => Found::Plain,
+            Ok(Some(_)) | Err(Refused) => Found::Outside,
         }
     }
 
-    /// Lets an entry into its region, whose mover was chosen: the region stays until the entry leaves. What comes of
-    /// it names the region; one to which its region does not matter names none.
+    /// Lets an entry, whose mover was chosen, into the region that it is in, if it is in one: that stays until the
+    /// entry leaves. What comes of it names the region. Refused: the regions have changed since the mover was chosen.
     pub(crate) fn enter(&self, sqe: &Sqe) -> Result<Sqe, Refused> {
         let len = usize::try_from(sqe.len()).unwrap_or(usize::MAX);
-        let id = match self.find(RegionId::of(sqe.region()), sqe.dst().addr(), len) {
-            Found::Inside(id, Backing::PageCache | Backing::Dax) if [WORKERS, URING].contains(&sqe.mover()) => id,
-            Found::Outside => return Err(Refused),
-            Found::Inside(..) | Found::Plain if sqe.mover() != URING => return Ok(sqe.with_region(0)),
-            Found::Inside(..) | Found::Plain => return Err(Refused),
-        };
         let table = self.read();
-        let entry = table.by_id.get(&id).ok_or(Refused)?;
+        let Some(entry) = table.find(RegionId::of(sqe.region()), sqe.dst().addr(), len)? else {
+            let is_plain = sqe.mover() != URING && !(sqe.is_durable() && sqe.mover() == WORKERS);
+            return if is_plain { Ok(*sqe) } else { Err(Refused) };
+        };
         let mut tenants = lock(&entry.tenants);
-        if tenants.is_leaving {
+        if tenants.is_leaving || !entry.backing.is_served_by(sqe) {
             return Err(Refused);
         }
         tenants.in_flight += 1;
-        Ok(sqe.with_region(id.to_word()))
+        Ok(sqe.with_region(entry.id.in_era(lock(&entry.pardon).era)))
     }
 
     /// An entry that was let in has ended.
@@ -212,6 +231,20 @@ impl Regions {
 }
 
 impl Table {
+    /// The region of this id, which must hold these bytes; without an id, the one that holds them, if there is one.
+    fn find(&self, id: Option<RegionId>, start: usize, len: usize) -> Result<Option<&Arc<Entry>>, Refused> {
+        let end = start.saturating_add(len);
+        let Some(id) = id.or_else(|| self.overlapping(start, end)) else { return Ok(None) };
+        let entry = self.by_id.get(&id).filter(|entry| entry.holds(start, end));
+        entry.map(Some).ok_or(Refused)
+    }
+
+    /// How many failures of a file are forgiven by all of its regions: those of which a new one is innocent.
+    fn forgiven(&self, synced: &Arc<SyncedFile>) -> u64 {
+        let others = self.by_id.values().filter(|entry| Arc::ptr_eq(&entry.synced, synced));
+        others.map(|entry| lock(&entry.pardon).failures).min().unwrap_or_else(|| synced.failures())
+    }
+
     /// A region that has some of these bytes.
     fn overlapping(&self, start: usize, end: usize) -> Option<RegionId> {
         let (_, id) = self.by_start.range(..end.max(start.saturating_add(1))).next_back()?;
@@ -283,31 +316,45 @@ impl Entry {
     }
 
     /// What its flushes fail with, since an fsync has failed.
-    pub(crate) fn error(&self) -> Option<i32> {
-        self.synced.error(*lock(&self.forgiven))
+    pub(super) fn error(&self) -> Option<i32> {
+        self.synced.error(lock(&self.pardon).failures).0
+    }
+
+    /// What this flush fails with: the errno of an fsync that has failed since it was let in, forgiven or not, or
+    /// before and not forgiven.
+    pub(crate) fn error_of(&self, sqe: &Sqe) -> Option<i32> {
+        let pardon = lock(&self.pardon);
+        if RegionId::era_of(sqe.region()) == pardon.era {
+            self.synced.error(pardon.failures).0
+        } else {
+            Some(pardon.errno)
+        }
     }
 
     pub(super) fn clear_error(&self) -> Option<i32> {
-        let mut forgiven = lock(&self.forgiven);
-        let error = self.synced.error(*forgiven);
-        *forgiven = self.synced.failures();
+        let mut pardon = lock(&self.pardon);
+        let (error, failures) = self.synced.error(pardon.failures);
+        if let Some(errno) = error {
+            *pardon = Pardon { failures, era: (pardon.era + 1) & 0x7fff, errno };
+        }
         error
     }
 
-    /// Lends these bytes out; or says who has some of them.
-    pub(super) fn lend(&self, range: &Range<usize>) -> Option<Range<usize>> {
-        if range.is_empty() {
-            return None;
-        }
+    /// Lends these bytes out; or says why not.
+    pub(super) fn lend(&self, range: &Range<usize>) -> Result<(), SpanError> {
         let mut tenants = lock(&self.tenants);
-        let before = tenants.spans.range(..range.end).next_back().map(|(&start, &end)| start..end);
-        match before.filter(|other| range.start < other.end) {
-            Some(other) => Some(other),
-            None => {
-                tenants.spans.insert(range.start, range.end);
-                None
-            }
+        if tenants.is_leaving {
+            return Err(SpanError::Deregistered);
         }
+        if range.is_empty() {
+            return Ok(());
+        }
+        let before = tenants.spans.range(..range.end).next_back().map(|(&start, &end)| start..end);
+        if let Some(other) = before.filter(|other| range.start < other.end) {
+            return Err(SpanError::InUse { start: other.start, end: other.end });
+        }
+        tenants.spans.insert(range.start, range.end);
+        Ok(())
     }
 }
 

@@ -44,7 +44,12 @@ struct Group {
     bytes: Range<u64>,
     /// Its last flush.
     last: Option<usize>,
+    /// How often its fsync has come back undone.
+    tries: u32,
 }
+
+/// So often is an fsync begun that comes back undone, before that is a failure.
+const TRIES: u32 = 100;
 
 impl<T> Groups<T> {
     pub(super) fn new() -> Self {
@@ -69,7 +74,7 @@ impl<T> Groups<T> {
     pub(super) fn join(&mut self, file: &Arc<SyncedFile>, bytes: Range<u64>, token: T) {
         let stand = file.stand(|stand| *stand);
         let key = stand.open.unwrap_or_else(|| {
-            let group = Group { file: Arc::clone(file), bytes: bytes.clone(), last: None };
+            let group = Group { file: Arc::clone(file), bytes: bytes.clone(), last: None, tries: 0 };
             let key = self.groups.insert(group);
             file.stand(|stand| stand.open = Some(key));
             if !stand.is_syncing {
@@ -94,9 +99,15 @@ impl<T> Groups<T> {
         Some((key, Arc::clone(&group.file), group.bytes.clone()))
     }
 
-    /// A group that has begun must begin again: nobody has synced it.
-    pub(super) fn again(&mut self, key: usize) {
-        self.ready.push_back(key);
+    /// A group that has begun comes back undone: whether it begins again.
+    pub(super) fn may_try_again(&mut self, key: usize) -> bool {
+        let group = &mut self.groups[key];
+        group.tries += 1;
+        let may = group.tries < TRIES;
+        if may {
+            self.ready.push_back(key);
+        }
+        may
     }
 
     /// The fsync of a group is over: gives its tokens to `end`, those who came last first, with the errno if it has

@@ -36,6 +36,8 @@ pub(super) struct Uring {
     is_unsubmitted: bool,
     /// The kernel watches the bell's descriptor.
     is_watching: bool,
+    /// It says that it cannot, since it is too old (before 5.13).
+    cannot_watch: bool,
 }
 
 /// How a group's fsync ended.
@@ -43,13 +45,20 @@ pub(super) enum Outcome {
     Synced,
     Failed(i32),
     /// It was not done, and says nothing of the file: its thread ended, or a signal came.
-    NotDone,
+    NotDone(i32),
 }
 
-/// Why this process must not use io_uring, if it must not. Asked of the kernel once.
+/// Why this process must not use io_uring, if it must not. What will not change is asked of the kernel once.
 pub(super) fn refusal() -> Option<i32> {
     static REFUSAL: OnceLock<Option<i32>> = OnceLock::new();
-    *REFUSAL.get_or_init(|| IoUring::new(1).err().map(|error| error.raw_os_error().unwrap_or(libc::ENOSYS)))
+    if let Some(&known) = REFUSAL.get() {
+        return known;
+    }
+    let refusal = IoUring::new(1).err().map(|error| error.raw_os_error().unwrap_or(libc::ENOSYS));
+    if matches!(refusal, None | Some(libc::ENOSYS | libc::EPERM)) {
+        return *REFUSAL.get_or_init(|| refusal);
+    }
+    refusal
 }
 
 impl Kernel {
@@ -78,7 +87,10 @@ impl Kernel {
     /// Hands over what was given to it. False: the kernel does not take it now; try again.
     pub(super) fn submit(&mut self) -> bool {
         let Self::Uring(uring) = self else { return true };
-        uring.is_unsubmitted = uring.is_unsubmitted && uring.ring.submit().is_err();
+        if uring.is_unsubmitted {
+            let submitted = uring.ring.submit();
+            uring.is_unsubmitted = submitted.is_err() || !uring.ring.submission().is_empty();
+        }
         !uring.is_unsubmitted
     }
 
@@ -97,6 +109,9 @@ impl Kernel {
     /// nothing here to wait for.
     pub(super) fn wait(&mut self, bell: BorrowedFd<'_>, deadline: Option<Instant>) -> bool {
         let Self::Uring(uring) = self else { return false };
+        if uring.cannot_watch {
+            return false;
+        }
         // A signal, or a kernel that is short of something: the caller looks again.
         let _early = uring.wait(bell, deadline);
         true
@@ -107,7 +122,7 @@ impl Outcome {
     fn of(errno: Option<i32>) -> Self {
         match errno {
             None => Self::Synced,
-            Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => Self::NotDone,
+            Some(errno @ (libc::ECANCELED | libc::EINTR | libc::EAGAIN)) => Self::NotDone(errno),
             Some(errno) => Self::Failed(errno),
         }
     }
@@ -119,7 +134,7 @@ impl Uring {
         if let Some(signal) = signal {
             ring.submitter().register_eventfd(signal.as_raw_fd())?;
         }
-        Ok(Self { ring, under_way: 0, is_unsubmitted: false, is_watching: false })
+        Ok(Self { ring, under_way: 0, is_unsubmitted: false, is_watching: false, cannot_watch: false })
     }
 
     fn push_fsync(&mut self, group: usize, file: &File, bytes: &Range<u64>) {
@@ -147,6 +162,7 @@ impl Uring {
             let entry = self.ring.completion().next()?;
             if entry.user_data() == BELL {
                 self.is_watching = cqueue::more(entry.flags());
+                self.cannot_watch = entry.result() < 0;
                 continue;
             }
             self.under_way -= 1;

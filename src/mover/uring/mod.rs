@@ -12,7 +12,7 @@ mod kernel;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::groups::Groups;
 use self::kernel::{Kernel, Outcome};
@@ -20,6 +20,9 @@ use super::{Bell, Capabilities, Claimed, Completions, DataMover, Kept, Lane, Out
 use crate::cqe::Status;
 use crate::memory::region::RegionId;
 use crate::sqe::{OpFlags, Opcode};
+
+/// How often it looks whether an fsync is over, where nothing tells.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
 /// The errno with which the kernel refuses this process an io_uring, if it does. Asked once.
 pub(crate) fn refusal() -> Option<i32> {
@@ -69,7 +72,7 @@ impl UringMover {
                 done.complete(claimed, Status::INVALID);
                 continue;
             };
-            if let Some(errno) = entry.error() {
+            if let Some(errno) = entry.error_of(&sqe) {
                 done.complete_with(claimed, Status::IO, errno.cast_unsigned());
             } else if sqe.len() == 0 {
                 done.complete(claimed, Status::SUCCESS);
@@ -102,12 +105,9 @@ impl UringMover {
         while let Some((group, outcome)) = kernel.next_end() {
             has_reaped = true;
             let errno = match outcome {
-                Outcome::NotDone => {
-                    self.groups.again(group);
-                    continue;
-                }
+                Outcome::NotDone(_) if self.groups.may_try_again(group) => continue,
                 Outcome::Synced => None,
-                Outcome::Failed(errno) => Some(errno),
+                Outcome::NotDone(errno) | Outcome::Failed(errno) => Some(errno),
             };
             self.groups.end(group, errno, |token, errno| match errno {
                 None => done.complete(token, Status::SUCCESS),
@@ -135,7 +135,7 @@ unsafe impl DataMover for UringMover {
         let mut kernel = self.kernel.take().unwrap_or_else(|| Kernel::open(self.plan.uses_uring, signal));
         let has_reaped = self.reap(&mut kernel, done);
         // As long as there is more in the lane it may join: what waits there is bounded by the credits.
-        let has_begun = !lane.is_out_of_budget() && self.begin(&mut kernel);
+        let has_begun = !lane.has_more() && self.begin(&mut kernel);
         // The fallback is done with it by now.
         let has_reaped = self.reap(&mut kernel, done) || has_reaped;
         self.kernel = Some(kernel);
@@ -147,13 +147,18 @@ unsafe impl DataMover for UringMover {
     }
 
     fn wait(&mut self, bell: &Bell<'_>, deadline: Option<Instant>) {
-        if !self.groups.is_empty()
-            && let (Some(kernel), Ok(fd)) = (&mut self.kernel, bell.fd())
-            && kernel.wait(fd, deadline)
-        {
-            return;
+        if self.groups.is_empty() {
+            return bell.sleep(deadline);
         }
-        bell.sleep(deadline);
+        let has_waited = match (&mut self.kernel, bell.fd()) {
+            (Some(kernel), Ok(fd)) => kernel.wait(fd, deadline),
+            _ => false,
+        };
+        if !has_waited {
+            // Nobody rings when an fsync is over: no descriptor is left for the bell, or this kernel cannot watch it.
+            let soon = Instant::now() + LOOK_AGAIN;
+            bell.sleep(Some(deadline.map_or(soon, |deadline| deadline.min(soon))));
+        }
     }
 }
 
