@@ -167,6 +167,7 @@ impl CompletionQueue {
             return Arm::MustPoll;
         }
         inner.settle();
+        inner.hear_signals();
         if inner.has_something() {
             return Arm::NotEmpty;
         }
