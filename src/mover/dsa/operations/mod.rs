@@ -1,0 +1,1 @@
+//! What the operations do to memory, byte for byte.
