@@ -20,6 +20,8 @@ mod layout;
 mod random;
 #[path = "dsa/records.rs"]
 mod records;
+#[path = "dsa/rests.rs"]
+mod rests;
 #[path = "dsa/rules.rs"]
 mod rules;
 #[path = "support/skip.rs"]
