@@ -54,6 +54,7 @@
 //! | [`queue`] | the queue pair: push, submit, drain, wait, arm |
 //! | [`mover`] | who executes: the [`DataMover`](mover::DataMover) contract |
 //! | [`sqe`], [`cqe`] | the entries |
+//! | [`dsa`] | descriptors and records of Intel's accelerator, and what its operations do |
 //! | `tokio` | a completion queue that a task of tokio awaits; with the feature `tokio` |
 //! | [`vdm`] | the same in miniasync's words: virtual data movers, one operation a future |
 //!
@@ -82,6 +83,14 @@ pub use future::{
 };
 pub use region::{MappedFile, Region, Span};
 pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, SqeFlags, URING, WORKERS};
+
+/// Intel's Data Streaming Accelerator: the bytes that go to it and come back, and what it does.
+///
+/// For who plays the device, or looks at one: programs that move memory need none of this.
+pub mod dsa {
+    #[doc(inline)]
+    pub use crate::mover::dsa::*;
+}
 
 /// Regions: files mapped into memory, that a queue or a ring makes durable.
 pub mod region {

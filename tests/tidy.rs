@@ -72,7 +72,7 @@ const LAYERS: &[&[&str]] =
     &[&["error", "sqe", "cqe"], &["os"], &["memory"], &["mover"], &["queue"], &["future"], &["tokio", "vdm"]];
 
 /// The implementations of `DataMover` in `src/mover/`, which must not know each other.
-const MOVERS: &[&str] = &["cpu", "broken", "uring"];
+const MOVERS: &[&str] = &["cpu", "broken", "dsa", "uring"];
 
 /// What no file or folder is named after: words that say nothing of what is inside.
 const EMPTY_WORDS: &[&str] = &["helper", "helpers", "util", "utils", "common", "manager"];

@@ -9,6 +9,7 @@ mod budget;
 mod claimed;
 mod completions;
 mod cpu;
+pub(crate) mod dsa;
 mod guard;
 mod in_use;
 mod lane;

@@ -1,0 +1,21 @@
+//! Intel's Data Streaming Accelerator, which copies, fills, compares and sums memory beside the cores.
+//!
+//! What goes to the device is a [`Descriptor`] of 64 bytes that says one [`Operation`]; what comes back is a
+//! [`CompletionRecord`] of 32 bytes that the device writes to memory, its status byte last. Both are plain values here,
+//! made and read without a device, so that the strict software model, the tests and the hardware path share them.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `descriptor` | opcodes, flags, the fields of operations, what must be zero, what is left when one stopped |
+//! | `completion_record` | records: the status, and what may be read once it was seen |
+//! | `operations` | what the operations do to memory, byte for byte |
+//!
+//! Sources: Intel DSA Architecture Specification, 341204-006US, revision 3.0 ("SPEC" in this folder), and Linux's
+//! `linux/idxd.h` ("UAPI"). `tests/dsa/` compares this code with both.
+
+mod completion_record;
+mod descriptor;
+pub mod operations;
+
+pub use completion_record::{CompletionRecord, Fault, FaultInfo, RecordStatus, RecordView, StatusClass};
+pub use descriptor::{Descriptor, DifTags, DsaOpcode, Flags, Operation, UnknownOpcode};
