@@ -218,6 +218,9 @@ impl Builder {
 
     /// Operations of at most this many bytes are executed by the submitter, inside `submit()`. Default: 0, none.
     ///
+    /// Of those that are to be durable only the copy is: a submit waits for no fsync. It may wait for a page of a
+    /// mapped file that is not in memory, as every store there.
+    ///
     /// # Examples
     ///
     /// ```

@@ -217,7 +217,7 @@ impl SubmissionQueue {
     /// # Errors
     ///
     /// [`PushError`], with the entry: it makes no sense, the queue is closed, it has flags of those that order entries
-    /// ([`UnknownFlags`](PushError::UnknownFlags)), or it names another mover than [`INLINE`]
+    /// ([`UnknownFlags`](PushError::UnknownFlags)), or it names another mover than [`INLINE`] or is to be durable
     /// ([`Unsupported`](PushError::Unsupported)).
     ///
     /// # Safety
@@ -246,6 +246,9 @@ impl SubmissionQueue {
         }
         let sqe = sqe.on(INLINE);
         self.core.route.resolve(&sqe).map_err(|refusal| PushError::refused(refusal, sqe))?;
+        if sqe.is_durable() {
+            return Err(PushError::Unsupported(sqe));
+        }
         let in_use = &self.core.outlet.in_use;
         in_use.enter(&[sqe], &mut Place::START.clone()).map_err(|(_, other)| PushError::InUse(sqe, other))?;
         // SAFETY: the caller vouches for the entry's memory.
@@ -510,7 +513,7 @@ impl SubmissionQueue {
     fn execute_inline(&mut self) {
         let guard = self.core.guard;
         let inline = self.staged.runs().filter(|(mover, _)| *mover == INLINE).map(|(_, run)| run);
-        if InUse::IS_CHECKED || self.staged.has(SqeFlags::KNOWN) {
+        if InUse::IS_CHECKED || self.staged.has(SqeFlags::KNOWN) || self.staged.some_ask_of_region() {
             let mut done = Completions::new(&self.account, &mut self.gathered);
             for sqe in inline.flatten() {
                 // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
@@ -519,7 +522,7 @@ impl SubmissionQueue {
             }
             return;
         }
-        // Without flags, an entry's end is a completion and nothing else.
+        // Without flags or region, an entry's end is a completion and nothing else.
         for part in inline.flat_map(|run| run.chunks(Gathered::ROOM)) {
             let (mut bytes, mut stores) = (0, Stores::Plain);
             let cqes = &mut self.gathered.room()[..part.len()];

@@ -15,7 +15,7 @@ use super::backing::{Backing, look};
 use super::file::SyncedFile;
 use super::mapped::{MappedFile, Mapping, RegisterError, RegisterRefusal};
 use crate::os::lock;
-use crate::sqe::{Sqe, URING, WORKERS};
+use crate::sqe::{INLINE, Sqe, URING, WORKERS};
 
 /// What an entry calls its region: word 5. Not 0, and no small number, which would be a mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,7 +156,9 @@ impl Regions {
     pub(crate) fn enter(&self, sqe: &Sqe) -> Result<Sqe, Refused> {
         let len = usize::try_from(sqe.len()).unwrap_or(usize::MAX);
         let id = match self.find(RegionId::of(sqe.region()), sqe.dst().addr(), len) {
-            Found::Inside(id, Backing::PageCache | Backing::Dax) if [WORKERS, URING].contains(&sqe.mover()) => id,
+            Found::Inside(id, Backing::PageCache | Backing::Dax) if [INLINE, WORKERS, URING].contains(&sqe.mover()) => {
+                id
+            }
             Found::Outside => return Err(Refused),
             Found::Inside(..) | Found::Plain if sqe.mover() != URING => return Ok(sqe.with_region(0)),
             Found::Inside(..) | Found::Plain => return Err(Refused),
