@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::task::Waker;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memring_ring::slot::{Completed, Key};
 use memring_ring::{Progress, Role};
@@ -346,7 +346,15 @@ impl Parts {
     /// Helps, or looks for something to help with for so long, and serves. While there is something, something is left.
     pub(super) fn help(&self, held: Held<'_>, spin: Duration) -> Arm {
         // In a forked child it is an error, and the look finds nothing.
-        let gets_on = held.queue(|cq| cq.wait(1, Some(spin)).is_ok_and(|ready| ready > 0));
+        let begin = Instant::now();
+        let gets_on = loop {
+            let gets_on = held.queue(|cq| cq.wait(1, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0));
+            if gets_on || begin.elapsed() >= spin {
+                break gets_on;
+            }
+            // Whom this thread has woken may wait for its CPU.
+            thread::yield_now();
+        };
         let left = self.serve(held, None);
         if gets_on { Arm::NotEmpty } else { left }
     }

@@ -423,7 +423,8 @@ impl Builder {
             books: Books::new(books),
             birth: Birth::now(),
             guard,
-            flusher: Flusher::new(flusher, self.spin),
+            // Before the next flush there are a wake and a copy: a spin only keeps the CPU from them.
+            flusher: Flusher::new(flusher, Duration::ZERO),
             flush_method: self.flush_method(),
         });
 
