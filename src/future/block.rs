@@ -139,7 +139,8 @@ impl Parts {
             if held.is_some() || begin.elapsed() >= self.plan.spin {
                 return held;
             }
-            std::hint::spin_loop();
+            // Who has it may have lost its CPU to others who wait for it.
+            thread::yield_now();
         }
     }
 

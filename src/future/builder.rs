@@ -114,6 +114,9 @@ impl RingBuilder {
 
     /// Operations of at most this many bytes are executed in their first poll, by the thread that polls. Default: 512.
     ///
+    /// Of those that are to be durable only the copy is: a poll waits for no fsync. It may wait for a page of a mapped
+    /// file that is not in memory, as every store there.
+    ///
     /// # Examples
     ///
     /// ```

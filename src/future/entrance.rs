@@ -238,12 +238,21 @@ impl Entrance {
         let _before = lock(&self.inside).set_sleeper(key, Some(waker));
     }
 
-    /// Takes out all that sleep.
-    pub(super) fn rouse(&self, mut rouse: impl FnMut(Waker)) {
+    /// How many sleep.
+    pub(super) fn sleepers(&self) -> usize {
+        lock(&self.inside).sleepers
+    }
+
+    /// Takes out some of those who sleep, at most so many; how many.
+    pub(super) fn rouse(&self, most: usize, rouse: impl FnMut(Waker)) -> usize {
         let mut inside = lock(&self.inside);
-        if std::mem::take(&mut inside.sleepers) > 0 {
-            inside.numbers.iter_mut().filter_map(|(_, numbered)| numbered.sleeper.take()).for_each(&mut rouse);
+        let most = most.min(inside.sleepers);
+        if most > 0 {
+            let sleepers = inside.numbers.iter_mut().filter_map(|(_, numbered)| numbered.sleeper.take());
+            sleepers.take(most).for_each(rouse);
+            inside.sleepers -= most;
         }
+        most
     }
 
     /// Leaves what a dropped operation owned to whoever closes its place.

@@ -366,7 +366,7 @@ enum Start {
     Done(Option<OpError>),
 }
 
-/// Begins the entries of an operation: what goes inline is done at once, unless it is linked.
+/// Begins the entries of an operation: what goes inline is done at once, unless it is linked or to be durable.
 ///
 /// # Safety
 ///
@@ -380,7 +380,7 @@ unsafe fn begin(shared: &Parts, sqes: &mut [Sqe], patience: Patience) -> Result<
     let mut goes_inline = true;
     for sqe in &*sqes {
         let mover = shared.route.choose(sqe).map_err(|error| OpError::refused(&error))?;
-        goes_inline &= mover == INLINE && !sqe.is_linked();
+        goes_inline &= mover == INLINE && !sqe.is_linked() && !sqe.is_durable();
     }
     if goes_inline {
         let mut outcome = None;

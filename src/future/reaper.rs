@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::task::Waker;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memring_ring::slot::{Completed, Key};
 use memring_ring::{Progress, Role};
@@ -363,7 +363,15 @@ impl Parts {
     /// Helps, or looks for something to help with for so long, and serves. While there is something, something is left.
     pub(super) fn help(&self, held: Held<'_>, spin: Duration) -> Arm {
         // In a forked child it is an error, and the look finds nothing.
-        let gets_on = held.queue(|cq| cq.wait(1, Some(spin)).is_ok_and(|ready| ready > 0));
+        let begin = Instant::now();
+        let gets_on = loop {
+            let gets_on = held.queue(|cq| cq.wait(1, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0));
+            if gets_on || begin.elapsed() >= spin {
+                break gets_on;
+            }
+            // Whom this thread has woken may wait for its CPU.
+            thread::yield_now();
+        };
         let left = self.serve(held, None);
         if gets_on { Arm::NotEmpty } else { left }
     }
@@ -498,10 +506,18 @@ impl Parts {
     /// Rouses those who have found nothing to drive; whether there was one.
     fn rouse(&self) -> bool {
         let mut ends = Ends::default();
-        self.entrance.rouse(|waker| ends.wakers.add(waker));
         lock(&self.reaper.closers).wakers.drain(..).for_each(|waker| ends.wakers.add(waker));
-        let is_heard = ends.wakers.count > 0;
+        let mut is_heard = ends.wakers.count > 0;
         ends.settle(self);
+        // Not more than there are now: who is roused may fall asleep again.
+        let mut left = self.entrance.sleepers();
+        while left > 0 {
+            let mut ends = Ends::default();
+            let roused = self.entrance.rouse(left.min(MOST_CARRIED), |waker| ends.wakers.add(waker));
+            ends.settle(self);
+            is_heard |= roused > 0;
+            left = if roused == 0 { 0 } else { left - roused };
+        }
         is_heard
     }
 

@@ -34,7 +34,7 @@ pub(super) enum Telling {
 
 impl Ended {
     /// Whether only the bytes are in place of an operation that is to be durable.
-    pub(super) fn is_half_way(&self) -> bool {
+    pub(crate) fn is_half_way(&self) -> bool {
         self.status.is_success() && self.sqe.needs_flush()
     }
 
@@ -62,7 +62,8 @@ impl Ended {
 /// What the queue does when an operation has ended that others wait for.
 pub(crate) trait Sequel: fmt::Debug + Send + Sync {
     /// Goes on with the chain of `ended`, a member with a successor: what is cancelled, and what goes inline, ends here
-    /// and is reported; the first that needs a lane is given back.
+    /// and is reported; the first that needs a lane is given back. None: the chain has ended, or a flush goes on with
+    /// it.
     fn follow(&self, ended: Ended, report: &mut dyn FnMut(Ended)) -> Option<Sqe>;
 
     /// Sends an entry, which others may have held back, to where it is executed.

@@ -222,6 +222,9 @@ impl Builder {
 
     /// Operations of at most this many bytes are executed by the submitter, inside `submit()`. Default: 0, none.
     ///
+    /// Of those that are to be durable only the copy is: a submit waits for no fsync. It may wait for a page of a
+    /// mapped file that is not in memory, as every store there.
+    ///
     /// # Examples
     ///
     /// ```
@@ -445,7 +448,8 @@ impl Builder {
             books: Books::new(books),
             birth: Birth::now(),
             guard,
-            flusher: Flusher::new(flusher, self.spin),
+            // Before the next flush there are a wake and a copy: a spin only keeps the CPU from them.
+            flusher: Flusher::new(flusher, Duration::ZERO),
             uses_uring: self.uses_uring,
         });
 

@@ -80,13 +80,19 @@ impl Chains {
         &self.tallies
     }
 
-    /// Executes an entry on this thread.
-    fn execute(&self, sqe: Sqe) -> Ended {
+    /// Executes an entry on this thread. None: it is to be durable, and goes on as a flush.
+    fn execute(&self, sqe: Sqe) -> Option<Ended> {
         // SAFETY: the entry was pushed, and the push's contract vouches for its memory.
         let end = unsafe { execute(&sqe, self.guard, || None) };
         end.stores.fence();
         let uncounted = if end.status.is_success() { sqe.len() } else { 0 };
-        Ended { sqe, status: end.status, value: end.value(), uncounted }
+        let ended = Ended { sqe, status: end.status, value: end.value(), uncounted };
+        if ended.is_half_way() {
+            self.tally(&sqe).add(0, uncounted);
+            self.make_durable(sqe);
+            return None;
+        }
+        Some(ended)
     }
 
     /// Counts the end of an operation and tells it at once. Whether a barrier's time has come.
@@ -101,7 +107,10 @@ impl Chains {
         while let Some(sqe) = next {
             let ended = match lane_of(sqe.mover()) {
                 _ if sqe.is_cancelled() => Ended::cancelled(sqe),
-                None => self.execute(sqe),
+                None => match self.execute(sqe) {
+                    Some(ended) => ended,
+                    None => break,
+                },
                 Some(lane) => {
                     let station = &self.stations[lane];
                     station.push_batch(&[sqe]);
@@ -129,7 +138,7 @@ impl Sequel for Chains {
             last = if is_cut_off || is_cancelled {
                 Ended::cancelled(next)
             } else if next.mover() == INLINE {
-                self.execute(next)
+                self.execute(next)?
             } else {
                 return Some(next);
             };

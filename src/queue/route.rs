@@ -211,7 +211,8 @@ impl Route {
 
     /// Who makes durable what is in a region. None: it is nothing of that kind, and the route is as for plain memory.
     ///
-    /// A flush goes to who can make its bytes durable; a durable copy to the CPU mover, and from there on as a flush.
+    /// A flush goes to who can make its bytes durable; a durable copy to whoever would copy it
+    /// otherwise, if that is the CPU, and from there on as a flush.
     fn by_region(&self, sqe: &Sqe) -> Result<Option<MoverId>, Refusal> {
         let id = match sqe.region() {
             0 => None,
@@ -223,16 +224,13 @@ impl Route {
             Found::Outside => return Err(Refusal::OutsideRegion),
             Found::Inside(backing) => backing,
         };
-        let by_cpu = self.rows[usize::from(self.row_of[usize::from(WORKERS.to_u8())])];
-        let asks_for = |mover| [ROUTED, mover].contains(&sqe.mover());
+        let first = self.rows[self.first_choice(sqe)];
+        let is_by_cpu = [INLINE, WORKERS].contains(&first.mover) && first.takes(&sqe.without_durable());
         let mover = match (backing, sqe.is_flush()) {
-            (Backing::PageCache, true) if asks_for(URING) => Some(URING),
-            (Backing::Dax, true) if asks_for(WORKERS) && by_cpu.takes(&sqe.without_durable()) => Some(WORKERS),
-            (Backing::PageCache | Backing::Dax, false) if asks_for(WORKERS) && by_cpu.takes(&sqe.without_durable()) => {
-                Some(WORKERS)
-            }
-            // Whoever submits does not wait for a disk; the CPU's caches are not what a page cache is flushed of.
-            (Backing::PageCache | Backing::Dax, false) if sqe.mover() == INLINE => return Err(Refusal::Unsupported),
+            (Backing::PageCache, true) if [ROUTED, URING].contains(&sqe.mover()) => Some(URING),
+            (Backing::Dax, true) if is_by_cpu && sqe.mover() != INLINE => Some(WORKERS),
+            (Backing::PageCache | Backing::Dax, false) if is_by_cpu => Some(first.mover),
+            // The CPU's caches are not what a page cache is flushed of.
             (Backing::PageCache, true) if !self.makes_durable(sqe.mover()) => return Err(Refusal::Unsupported),
             _ => None,
         };

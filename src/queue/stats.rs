@@ -160,7 +160,7 @@ impl Books {
         let movers = stations.iter().map(|station| (station.mover, station.name.as_str()));
         let chains = std::iter::once((INLINE, "inline")).chain(movers).zip(chains.tallies());
         let chains = chains.map(|((mover, name), tally)| row(mover, name, Driver::Chain, tally));
-        let chains = chains.filter(|row| row.operations > 0);
+        let chains = chains.filter(|row| row.operations | row.bytes > 0);
         // Most queues have no regions, and nothing to say of who would flush them.
         let is_at_work = |mover, count| mover != URING || count > 0;
         let drivers = self.drivers.iter().map(read).filter(|row| is_at_work(row.mover, row.operations));

@@ -217,7 +217,7 @@ impl SubmissionQueue {
     /// # Errors
     ///
     /// [`PushError`], with the entry: it makes no sense, the queue is closed, it has flags of those that order entries
-    /// ([`UnknownFlags`](PushError::UnknownFlags)), or it names another mover than [`INLINE`]
+    /// ([`UnknownFlags`](PushError::UnknownFlags)), or it names another mover than [`INLINE`] or is to be durable
     /// ([`Unsupported`](PushError::Unsupported)).
     ///
     /// # Safety
@@ -246,6 +246,9 @@ impl SubmissionQueue {
         }
         let sqe = sqe.on(INLINE);
         self.core.route.resolve(&sqe).map_err(|refusal| PushError::refused(refusal, sqe))?;
+        if sqe.is_durable() {
+            return Err(PushError::Unsupported(sqe));
+        }
         let in_use = &self.core.outlet.in_use;
         in_use.enter(&[sqe], &mut Place::START.clone()).map_err(|(_, other)| PushError::InUse(sqe, other))?;
         let entered = if sqe.asks_of_region() { self.core.outlet.regions.enter(&sqe) } else { Ok(sqe) };
@@ -524,7 +527,7 @@ impl SubmissionQueue {
             }
             return;
         }
-        // Without flags, an entry's end is a completion and nothing else.
+        // Without flags or region, an entry's end is a completion and nothing else.
         for part in inline.flat_map(|run| run.chunks(Gathered::ROOM)) {
             let (mut bytes, mut stores) = (0, Stores::Plain);
             let cqes = &mut self.gathered.room()[..part.len()];

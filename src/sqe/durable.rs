@@ -1,6 +1,6 @@
 //! What of an entry is about durability, and what a durable copy turns into when its bytes are copied.
 
-use super::{MoverId, OpFlags, Opcode, Sqe, WORKERS};
+use super::{INLINE, MoverId, OpFlags, Opcode, Sqe, WORKERS};
 
 /// In word 0, the bit that the opcode of a flush has and no other, and the flag of durable operations.
 const OF_REGION: u64 = Opcode::Flush as u64 | (OpFlags::MEM_DURABLE.bits() as u64) << 32;
@@ -36,7 +36,7 @@ impl Sqe {
     /// Whether its bytes are in place, once it is done, and not durable yet: a flush must follow.
     #[inline]
     pub(crate) const fn needs_flush(&self) -> bool {
-        self.region() != 0 && self.is_durable() && !self.is_flush() && matches!(self.mover(), WORKERS)
+        self.region() != 0 && self.is_durable() && !self.is_flush() && matches!(self.mover(), INLINE | WORKERS)
     }
 
     /// What follows: the flush of its destination by this mover. All else stays, so its end is that of the operation.

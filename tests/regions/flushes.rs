@@ -56,6 +56,33 @@ fn durable_operations_copy_and_then_sync() {
     });
 }
 
+/// What is copied on the submitter's thread is durable when it completes all the same: alone, in a batch, as the head
+/// of a chain and as a member.
+#[test]
+fn inline_copies_go_on_as_flushes() {
+    must_end(|| {
+        for (name, builder) in WAYS {
+            let mut queue = Queue::new(builder().inline_max(64), 4);
+            let small = |page: usize| Sqe::memset(queue.at(page), 6, 64).flags(OpFlags::MEM_DURABLE);
+            let (alone, asked) = (small(0), Sqe::memset(queue.at(1), 6, PAGE).flags(OpFlags::MEM_DURABLE).on(INLINE));
+            let chain = [small(2).link(), Sqe::memset(queue.at(2), 6, PAGE).link(), small(3)];
+            for (entries, fsyncs) in [(&[alone][..], 1..=1), (&[alone, asked], 1..=2), (&chain, 2..=2)] {
+                let before = queue.cq.stats();
+                let ends = queue.run(entries);
+                assert!(ends.iter().all(|cqe| cqe.status().is_success()), "{name}: {ends:?}");
+                let after = queue.cq.stats();
+                assert!(fsyncs.contains(&(after.fsyncs - before.fsyncs)), "{name}");
+                let durable = entries.iter().filter(|sqe| sqe.op_flags().contains(OpFlags::MEM_DURABLE)).count() as u64;
+                assert_eq!(after.mover(URING).operations - before.mover(URING).operations, durable, "{name}");
+            }
+            let bytes = queue.cq.stats().mover(INLINE).bytes;
+            assert_eq!(bytes, (PAGE + 4 * 64) as u64, "{name}");
+            // None of them holds its region any more.
+            queue.region.deregister().unwrap();
+        }
+    });
+}
+
 /// Copy, make durable, publish: each begins when the one before it has ended, under whichever mover.
 #[test]
 fn chains_cross_to_the_disk_and_back() {
@@ -148,7 +175,8 @@ fn what_cannot_be_durable_is_refused() {
     }
     let inline = Sqe::memset(queue.at(0), 1, PAGE).flags(durable).on(INLINE);
     // SAFETY: as above.
-    assert_eq!(unsafe { queue.sq.push(inline) }, Err(PushError::Unsupported(inline)), "a submit waits for no disk");
+    let executed = unsafe { queue.sq.execute(inline) };
+    assert_eq!(executed, Err(PushError::Unsupported(inline)), "nobody here waits for a disk");
     // A number that is no region's name, and a name where none belongs.
     let Sqe { .. } = nop;
     let mut raw = Sqe::flush(plain.as_ptr(), PAGE).to_raw();

@@ -16,7 +16,7 @@ use super::file::SyncedFile;
 use super::mapped::{MappedFile, Mapping, RegisterError, RegisterRefusal};
 use super::span::SpanError;
 use crate::os::lock;
-use crate::sqe::{Sqe, URING, WORKERS};
+use crate::sqe::{INLINE, Sqe, URING, WORKERS};
 
 /// What an entry calls its region: word 5. Not 0, and no small number, which would be a mistake.
 ///
@@ -179,7 +179,8 @@ impl Regions {
         let len = usize::try_from(sqe.len()).unwrap_or(usize::MAX);
         let table = self.read();
         let Some(entry) = table.find(RegionId::of(sqe.region()), sqe.dst().addr(), len)? else {
-            let is_plain = sqe.mover() != URING && !(sqe.is_durable() && sqe.mover() == WORKERS);
+            let is_ours = [INLINE, WORKERS].contains(&sqe.mover());
+            let is_plain = sqe.mover() != URING && !(sqe.is_durable() && is_ours);
             return if is_plain { Ok(*sqe) } else { Err(Refused) };
         };
         let mut tenants = lock(&entry.tenants);
