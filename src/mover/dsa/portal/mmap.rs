@@ -78,13 +78,12 @@ impl MmapPortal {
         let (prot, flags) = (libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
         // SAFETY: a new mapping, at an address of the kernel's choice.
         let address = unsafe { libc::mmap(ptr::null_mut(), PAGE, prot, flags, file.as_raw_fd(), 0) };
-        if address == libc::MAP_FAILED {
+        let Some(page) = NonNull::new(address.cast()).filter(|_| address != libc::MAP_FAILED) else {
             return Err((file, io::Error::last_os_error()));
-        }
+        };
         // The driver does this by itself; other files are to behave the same. It fails for no mapping.
         // SAFETY: it says what a fork does to our page, and changes no byte.
         let _ = unsafe { libc::madvise(address, PAGE, libc::MADV_DONTFORK) };
-        let page = NonNull::new(address.cast()).expect("the kernel maps nothing at null unasked");
         Ok(Self { page, mode: queue.mode, terms: Terms::new(queue, true), offset: 0, stride: 0 })
     }
 

@@ -17,10 +17,10 @@ use crate::mover::dsa::{Reason, Unusable, WorkQueue};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Way {
-    /// By instructions where that is allowed, else by the kernel.
+    /// By instructions where the CPU has them and the kernel allows it, else by the kernel.
     #[default]
     Best,
-    /// By instructions, whether the CPU knows them or not: for who traps them.
+    /// By instructions where the kernel allows it, whether the CPU has them or not: for who traps them.
     Mmap,
     /// By the kernel.
     Write,
@@ -99,24 +99,18 @@ pub struct Opened {
 pub fn open(queue: &WorkQueue, way: Way) -> Result<Opened, Unusable> {
     let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(&queue.node);
     let file = file.map_err(|error| queue.not_opened(&error))?;
-    match way {
-        Way::Mmap => map(file, queue).or_else(|(_, error)| not_mapped(queue, &error)),
-        Way::Best if has_instruction(queue) => map(file, queue).or_else(|(file, error)| match error.raw_os_error() {
-            Some(libc::EPERM) => Ok(write(file, queue)),
-            _ => not_mapped(queue, &error),
-        }),
-        Way::Best | Way::Write => Ok(write(file, queue)),
+    if way == Way::Write || (way == Way::Best && !has_instruction(queue)) {
+        return Ok(write(file, queue));
     }
+    map(file, queue).or_else(|(file, error)| match error.raw_os_error().unwrap_or(libc::EIO) {
+        libc::EPERM => Ok(write(file, queue)),
+        errno => Err(Unusable::new(&queue.node, Reason::NotMapped(errno))),
+    })
 }
 
 fn write(file: File, queue: &WorkQueue) -> Opened {
     let portal = WritePortal::new(file, &queue.device.capabilities, &queue.capabilities);
     Opened { portal: Box::new(portal), way: Way::Write }
-}
-
-fn not_mapped(queue: &WorkQueue, error: &io::Error) -> Result<Opened, Unusable> {
-    let errno = error.raw_os_error().unwrap_or(libc::EIO);
-    Err(Unusable::new(&queue.node, Reason::NotMapped(errno)))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -9,6 +9,8 @@ use super::unusable::{Reason, Unusable};
 
 /// More than an attribute has: the kernel prints them into a page.
 const MAX_BYTES: u64 = 4096;
+/// How much of garbage is quoted.
+const QUOTED_CHARACTERS: usize = 80;
 
 /// What a kernel calls an attribute, and what it called it before 5.17.
 const RENAMED: [(&str, &str); 2] = [("max_read_buffers", "max_tokens"), ("read_buffer_limit", "token_limit")];
@@ -50,7 +52,10 @@ impl Attributes<'_> {
         let Some(text) = self.read(name)? else { return Ok(None) };
         match parse(&text) {
             Some(value) => Ok(Some(value)),
-            None => Err(Unusable::new(self.path(name), Reason::Malformed { text, expected })),
+            None => {
+                let text = text.chars().take(QUOTED_CHARACTERS).collect();
+                Err(Unusable::new(self.path(name), Reason::Malformed { text, expected }))
+            }
         }
     }
 

@@ -117,7 +117,7 @@ fn how_to_enable(device: &Device, status: Option<u32>, queues: &[QueueId]) -> St
     };
     match (queues.iter().find(is_for_users), queues.first()) {
         (Some(id), _) => configured(*id, Attributes(&device.path.join(id.to_string()))).enable_with_device(),
-        (None, Some(id)) => configured(*id, Attributes(&device.path.join(id.to_string()))).from_nothing(),
+        (None, Some(id)) => configured(*id, Attributes(&device.path.join(id.to_string()))).configure_all(),
         (None, None) => format!("accel-config enable-device dsa{}", device.id),
     }
 }

@@ -43,7 +43,7 @@ impl Configured {
     /// Gives a queue that has entries to users.
     pub(super) fn give_to_users(self) -> String {
         if self.size == 0 {
-            return format!("accel-config disable-device dsa{}; {}", self.id.device, self.from_nothing());
+            return format!("accel-config disable-device dsa{}; {}", self.id.device, self.configure_all());
         }
         let name = self.name();
         let disable = if self.is_enabled { format!("accel-config disable-wq {name} && ") } else { String::new() };
@@ -52,7 +52,7 @@ impl Configured {
     }
 
     /// Puts the queue and an engine into a group; its device must be disabled, and is enabled.
-    pub(super) fn from_nothing(self) -> String {
+    pub(super) fn configure_all(self) -> String {
         let (name, device, driver) = (self.name(), self.id.device, self.driver());
         let mode = self.mode.unwrap_or(Mode::Shared);
         let size = if self.size == 0 { SIZE } else { self.size };
@@ -74,6 +74,6 @@ impl Configured {
 
     /// The device is enabled, and this queue's group must change.
     pub(super) fn regroup(self) -> String {
-        format!("accel-config disable-device dsa{} && {}", self.id.device, self.from_nothing())
+        format!("accel-config disable-device dsa{} && {}", self.id.device, self.configure_all())
     }
 }
