@@ -25,8 +25,16 @@ const A_NUMBER: &str = "a number";
 const A_POSITIVE_NUMBER: &str = "a number above zero";
 const A_SWITCH: &str = "0 or 1";
 
+/// Longer than any word of the kernel's, letters.
+const LONG: usize = 32;
+
 fn word(text: &str) -> Option<String> {
-    (!text.is_empty() && text.chars().all(|letter| letter.is_ascii_graphic())).then(|| text.to_owned())
+    word_or_nothing(text).filter(|word| !word.is_empty())
+}
+
+fn word_or_nothing(text: &str) -> Option<String> {
+    let is_word = text.len() <= LONG && text.bytes().all(|letter| letter.is_ascii_graphic());
+    is_word.then(|| text.to_owned())
 }
 
 fn switch(text: &str) -> Option<bool> {
@@ -164,8 +172,8 @@ fn is_enabled_for_users(attributes: Attributes<'_>, device: &Device, configured:
     }
     let state = attributes.required("state", A_WORD, word)?;
     // Kernels before 6.7 do not tell. Before a queue is given to a driver, nothing is said.
-    let driver = attributes.text("driver_name").filter(|driver| !driver.is_empty() && driver != "user");
-    if let Some(driver) = driver {
+    let driver = attributes.value("driver_name", A_WORD, word_or_nothing)?;
+    if let Some(driver) = driver.filter(|driver| !driver.is_empty() && driver != "user") {
         let unusable = Unusable::new(attributes.path("driver_name"), Reason::Driver(driver));
         return Err(unusable.mended_by(configured.give_to_users()));
     }
