@@ -1,4 +1,5 @@
-//! Capabilities of devices that exist: what a software model can be, and what stands in for what a kernel does not tell.
+//! Capabilities of devices that exist: what a software model can be, and what stands in for what a kernel does not
+//! tell.
 
 use core::fmt;
 use core::str::FromStr;

@@ -7,8 +7,8 @@
 //!
 //! The registers are fixed, so that there is one encoding of each to be found in a trace and to be trapped by a test.
 //!
-//! Neither is ordered behind older stores: whoever calls has fenced (`super::store_fence`). The blocks do not claim to leave
-//! memory alone, so the compiler moves no store past them.
+//! Neither is ordered behind older stores: whoever calls has fenced (`super::store_fence`). The blocks do not claim to
+//! leave memory alone, so the compiler moves no store past them.
 //!
 //! Sources: Intel SDM volume 2, MOVDIR64B, ENQCMD, CPUID (leaf 7, subleaf 0, ECX).
 #![expect(unsafe_code, reason = "instructions without a wrapper")]

@@ -70,7 +70,8 @@ impl MmapPortal {
     /// // A file of a page can be mapped, too.
     /// let file = tempfile::tempfile()?;
     /// file.set_len(4096)?;
-    /// let portal = MmapPortal::new(file, &WorkQueueCapabilities::new(Mode::Dedicated, 16)).map_err(|(_, error)| error)?;
+    /// let queue = WorkQueueCapabilities::new(Mode::Dedicated, 16);
+    /// let portal = MmapPortal::new(file, &queue).map_err(|(_, error)| error)?;
     /// assert_eq!(portal.room(), 16);
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -95,7 +96,8 @@ impl MmapPortal {
     /// # use memring::dsa::{MmapPortal, Mode, WorkQueueCapabilities};
     /// # let file = tempfile::tempfile()?;
     /// # file.set_len(4096)?;
-    /// # let portal = MmapPortal::new(file, &WorkQueueCapabilities::new(Mode::Dedicated, 16)).map_err(|(_, error)| error)?;
+    /// # let queue = WorkQueueCapabilities::new(Mode::Dedicated, 16);
+    /// # let portal = MmapPortal::new(file, &queue).map_err(|(_, error)| error)?;
     /// let _portal = portal.with_striding();
     /// # Ok::<(), std::io::Error>(())
     /// ```

@@ -9,15 +9,15 @@
 //! do raw I/O; then [`open`] falls back to writing. Whoever submits need not know: both take descriptors, both say how
 //! many were accepted and what stopped them, both refuse beforehand what a kernel would refuse.
 //!
-//! **What a dedicated queue is sent while it is full vanishes**, by either way and with no word of it. So a portal of a
-//! dedicated queue counts what is outstanding, and says [`Busy`](Stopped::Busy) by itself; whoever submits tells it what
-//! has [completed](Portal::completed). A shared queue answers for itself, to one process as to many.
+//! **What a dedicated queue is sent while it is full vanishes**, by either way and with no word of it. So a portal of
+//! a dedicated queue counts what is outstanding, and says [`Busy`](Stopped::Busy) by itself; whoever submits tells it
+//! what has [completed](Portal::completed). A shared queue answers for itself, to one process as to many.
 //!
 //! **Order.** Submissions are not ordered behind older stores (`instructions.rs`), so each call fences once before its
 //! first descriptor, and again before a DRAIN, which is meant to find what was submitted before it.
 //!
-//! **Forks.** A portal belongs to the process that opened it. In a child the mapping is not there, and newer kernels let
-//! it not write either; so it refuses, and its drop leaves the address alone, where something else may be by now.
+//! **Forks.** A portal belongs to the process that opened it. In a child the mapping is not there, and newer kernels
+//! let it not write either; so it refuses, and its drop leaves the address alone, where something else may be by now.
 //!
 //! Sources: Intel DSA Architecture Specification 341204-006US, 3 (portals); Linux `drivers/dma/idxd/cdev.c`.
 #![expect(unsafe_code, reason = "declares the submission, whose contract is about memory")]
