@@ -102,6 +102,11 @@ fn a_queue_leaves_what_both_allow() {
     assert_eq!((all.max_transfer_bytes, all.max_batch, all.blocks_on_fault), (1 << 31, 1024, true));
     assert!(!all.allows_batch() && all.operations.contains(DsaOpcode::MEMMOVE));
 
+    // What the device does not know, no queue can give.
+    let mut little = device;
+    little.op_cap = OperationSet::NONE.with(DsaOpcode::MEMMOVE).with(DsaOpcode::BATCH);
+    assert_eq!(little.through(&queue).operations, OperationSet::NONE.with(DsaOpcode::MEMMOVE));
+
     // A batch of one is no batch; and blocking takes both.
     queue.op_config = OperationSet::ALL;
     queue.max_batch = 1;

@@ -47,6 +47,8 @@ fn old_kernels_say_less_and_in_other_words() {
     tree.set("devices/dsa0/max_tokens", "96\n");
     tree.set("devices/dsa0/token_limit", "0\n");
     tree.set("devices/dsa0/op_cap", "0x1003f03ff 0 0 0\n");
+    tree.set("devices/dsa0/max_transfer_size", "1048576\n");
+    tree.set("devices/dsa0/max_batch_size", "8\n");
     let absent = ["driver_name", "op_config", "ats_disable", "prs_disable", "occupancy", "enqcmds_retries"];
     for name in absent.into_iter().chain(["threshold", "block_on_fault", "max_transfer_size", "max_batch_size"]) {
         tree.remove(&format!("devices/dsa0/wq0.0/{name}"));
@@ -59,7 +61,7 @@ fn old_kernels_say_less_and_in_other_words() {
     let has = queue.capabilities;
     assert_eq!((has.threshold, has.blocks_on_fault, has.op_config), (16, false, OperationSet::ALL));
     // What the queue does not limit, the device does.
-    assert_eq!((has.max_transfer_bytes, has.max_batch), (1 << 31, 1024));
+    assert_eq!((has.max_transfer_bytes, has.max_batch), (1 << 20, 8));
     assert!(queue.allowance().operations.contains(DsaOpcode::BATCH));
 }
 

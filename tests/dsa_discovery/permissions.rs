@@ -63,6 +63,20 @@ fn a_device_file_that_all_may_use() {
     without_rights(|| drop(tree.usable()));
 }
 
+/// Files are opened by the effective user, who of a program that gave up its rights for a while is another.
+#[test]
+fn a_process_that_gave_up_its_rights_for_a_while() {
+    let tree = Tree::right();
+    allow(&tree, "dev/dsa/wq0.0", 0o600);
+    in_child(|| {
+        // SAFETY: it takes a number.
+        if unsafe { libc::seteuid(NOBODY) } != 0 {
+            return skip("root", std::io::Error::last_os_error());
+        }
+        assert!(matches!(tree.unusable().reason, Reason::Forbidden { mode: 0o600, .. }));
+    });
+}
+
 /// It was allowed when it was looked for, and is not when it is opened.
 #[test]
 fn a_device_file_that_is_forbidden_since() {

@@ -73,6 +73,16 @@ fn nobody_can_tell_which_it_is() {
 }
 
 #[test]
+fn a_record_lies_at_a_multiple_of_32() {
+    let mut portal = written::portal(null(), Preset::V2Full, Mode::Shared, 16);
+    for address in 0..=64 {
+        let stopped = (address % 32 != 0).then_some(Stopped::RecordAddress);
+        let submitted = submit(&mut portal, &[with_bytes(8, &[address, 0])]);
+        assert_eq!(submitted, Submitted { accepted: usize::from(stopped.is_none()), stopped });
+    }
+}
+
+#[test]
 fn batches_pass_the_mapped_one() {
     trapped(|notes| {
         let mut portal = mapped::portal(Mode::Shared, 16);

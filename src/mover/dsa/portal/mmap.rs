@@ -140,18 +140,16 @@ impl Portal for MmapPortal {
         if admitted > 0 {
             store_fence();
         }
-        for (accepted, descriptor) in descriptors[..admitted].iter().enumerate() {
-            if accepted > 0 && descriptor.opcode() == DsaOpcode::DRAIN {
+        let refused = descriptors[..admitted].iter().enumerate().position(|(before, descriptor)| {
+            if before > 0 && descriptor.opcode() == DsaOpcode::DRAIN {
                 store_fence();
             }
             // SAFETY: the caller's contract; `admit` has seen that the process is ours, and the fence is above.
-            if !unsafe { self.send(descriptor) } {
-                self.terms.accepted(accepted);
-                return Submitted { accepted, stopped: Some(Stopped::Busy) };
-            }
-        }
-        self.terms.accepted(admitted);
-        Submitted { accepted: admitted, stopped }
+            !unsafe { self.send(descriptor) }
+        });
+        let accepted = refused.unwrap_or(admitted);
+        self.terms.accepted(accepted);
+        Submitted { accepted, stopped: refused.map(|_| Stopped::Busy).or(stopped) }
     }
 
     fn completed(&mut self, count: usize) {
