@@ -6,7 +6,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `descriptor` | descriptors: opcodes, flags, the fields of every operation, and which bits must be zero |
+//! | `descriptor` | opcodes, flags, the fields of operations, what must be zero, what is left when one stopped |
 //! | `completion_record` | records: the status, and what may be read once it was seen |
 //! | `operations` | what the operations do to memory, byte for byte |
 //! | `capabilities`, `preset` | what a device can do, and what a queue leaves of it; devices that were seen |

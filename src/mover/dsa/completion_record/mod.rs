@@ -21,7 +21,7 @@
 //! a record is only ever shared; who plays the device [writes](CompletionRecord::write) through the same fields. This
 //! file is one of the few outside of `ring/` that hold atomics: loom has no device.
 //!
-//! Source: SPEC 5.4 and chapter 8; UAPI `struct dsa_completion_record`.
+//! Source: SPEC chapters 5 and 8; UAPI `struct dsa_completion_record`.
 #![expect(clippy::disallowed_types, reason = "the device writes these words, and no loom model of ours has a device")]
 
 mod status;

@@ -66,6 +66,8 @@ macro_rules! statuses {
             #[must_use]
             pub const fn class(self) -> StatusClass {
                 match self.code().0 {
+                    // With bit 7 it is not pending, and nothing else that is known.
+                    0 if self.0 != 0 => StatusClass::Unknown,
                     $($value => StatusClass::$class,)*
                     0x28..=0x2e => StatusClass::Programming,
                     0x51..=0x54 => StatusClass::Submission,

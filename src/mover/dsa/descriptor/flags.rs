@@ -1,4 +1,5 @@
-//! Flags: 24 bits of a descriptor. The first 16 mean the same for every operation that has them, the rest depends on it.
+//! Flags: 24 bits of a descriptor. The first 16 mean the same for every operation that has them; the rest is each one's
+//! own.
 
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};

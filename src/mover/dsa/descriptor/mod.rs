@@ -21,6 +21,7 @@
 mod flags;
 mod opcode;
 mod operation;
+mod rest;
 mod rules;
 
 use core::fmt;

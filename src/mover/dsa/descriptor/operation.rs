@@ -27,7 +27,7 @@ use super::DsaOpcode;
 
 /// What a descriptor asks for. Addresses are those of the process; lengths are in bytes.
 ///
-/// Fields are as the descriptor has them, whether the flags make them valid or not, so that nothing is lost by decoding.
+/// Fields are as the descriptor has them, whether the flags make them valid or not: decoding loses nothing.
 ///
 /// # Examples
 ///

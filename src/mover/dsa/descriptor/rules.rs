@@ -1,8 +1,10 @@
 //! Rules: which flags an operation may have, and which bits must be zero.
 //!
 //! What depends on the device, on its work queue, or on whether a batch holds the descriptor, is for who knows that: a
-//! flag that is allowed here may still need a capability. Source: SPEC table 5-3 and the operations' own sections; where
-//! they disagree (a pattern of 16 bytes, a CRC of 64 bits), the operation's.
+//! flag that is allowed here may still need a capability.
+//!
+//! Source: SPEC table 5-3 and the operations' own sections; where they disagree (a pattern of 16 bytes, a CRC of 64
+//! bits), the latter.
 
 use super::operation::Body;
 use super::{DsaOpcode, Flags};
