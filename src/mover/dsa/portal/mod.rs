@@ -26,7 +26,7 @@
 mod instructions;
 #[cfg(target_arch = "x86_64")]
 mod mmap;
-mod open;
+mod opening;
 mod terms;
 mod write;
 
@@ -35,7 +35,7 @@ use std::io;
 
 #[cfg(target_arch = "x86_64")]
 pub use self::mmap::MmapPortal;
-pub use self::open::{Opened, UnknownWay, Way, open};
+pub use self::opening::{Opened, UnknownWay, Way, open};
 use self::terms::Terms;
 pub use self::write::WritePortal;
 use super::Descriptor;
