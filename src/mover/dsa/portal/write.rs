@@ -13,8 +13,9 @@
 //!
 //! A dedicated queue that is full loses what the kernel sends it as it loses what we send: [the portal counts](super).
 //!
-//! **End.** The driver waits for the device when the last copy of the file is closed. A child that was forked meanwhile,
-//! and has not called exec, holds such a copy: then dropping this ends nothing, unlike the mapped portal's drop.
+//! **End.** The driver waits for the device when the last copy of the file is closed. A child that was forked
+//! meanwhile, and has not called exec, holds such a copy: then dropping this ends nothing, unlike the mapped portal's
+//! drop.
 //!
 //! Source: Linux `drivers/dma/idxd/cdev.c` (`idxd_cdev_write`, `idxd_cdev_release`).
 #![expect(
