@@ -54,7 +54,7 @@
 //! | [`queue`] | the queue pair: push, submit, drain, wait, arm |
 //! | [`mover`] | who executes: the [`DataMover`](mover::DataMover) contract |
 //! | [`sqe`], [`cqe`] | the entries |
-//! | [`dsa`] | descriptors and records of Intel's accelerator, and what its operations do |
+//! | [`dsa`] | Intel's accelerator: descriptors, records, what its operations do, work queues, portals |
 //! | `tokio` | a completion queue that a task of tokio awaits; with the feature `tokio` |
 //! | [`vdm`] | the same in miniasync's words: virtual data movers, one operation a future |
 //!
@@ -84,7 +84,8 @@ pub use future::{
 pub use region::{MappedFile, Region, Span};
 pub use sqe::{INLINE, MoverId, OpFlags, Opcode, ROUTED, Sqe, SqeFlags, URING, WORKERS};
 
-/// Intel's Data Streaming Accelerator: the bytes that go to it and come back, and what it does.
+/// Intel's Data Streaming Accelerator: the bytes that go to it and come back, what it does, where it is, and the way
+/// there.
 ///
 /// For who plays the device, or looks at one: programs that move memory need none of this.
 pub mod dsa {
