@@ -164,3 +164,26 @@ fn a_region_beside_a_poisoned_one_is_poisoned() {
         }
     });
 }
+
+/// What fails at once makes room for more of it, and must not keep others from the disk.
+#[test]
+fn a_flood_of_failures_holds_up_nobody() {
+    must_end(|| {
+        for (name, builder) in WAYS {
+            let (sq, cq) = builder().entries(64).build().unwrap().split();
+            let [poisoned, sound] = [(); 2].map(|()| sq.register(mapped(&file(PAGE))).unwrap());
+            let mut queue = Queue { sq, cq, region: poisoned };
+            queue.region.inject_failure(EIO);
+            assert_eq!(queue.run(&[Sqe::flush_in(&queue.region, 0..PAGE)])[0].status(), Status::IO, "{name}");
+            // SAFETY: a flush of what is mapped.
+            unsafe { queue.sq.push(Sqe::flush_in(&sound, 0..PAGE).user_data(1)) }.unwrap();
+            let mut is_over = false;
+            while !is_over {
+                // SAFETY: as above.
+                while unsafe { queue.sq.push(Sqe::flush_in(&queue.region, 0..PAGE)) }.is_ok() {}
+                queue.sq.submit();
+                is_over = queue.cq.drain().any(|cqe| cqe.user_data() == 1 && cqe.status().is_success());
+            }
+        }
+    });
+}

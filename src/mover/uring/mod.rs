@@ -21,6 +21,9 @@ use crate::cqe::Status;
 use crate::memory::region::RegionId;
 use crate::sqe::{OpFlags, Opcode};
 
+/// Polls in a row that may begin nothing: enough to claim a queue of any usual length.
+const MOST_PUT_OFF: u32 = 128;
+
 /// How often it looks whether an fsync is over, where nothing tells.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 
@@ -35,6 +38,8 @@ pub(crate) struct UringMover {
     groups: Groups<Kept>,
     /// From the first flush on: an io_uring belongs to who uses it.
     kernel: Option<Kernel>,
+    /// So many polls in a row have begun nothing, since more waited in the lane.
+    put_off: u32,
     plan: UringPlan,
 }
 
@@ -50,7 +55,7 @@ pub(crate) struct UringPlan {
 
 impl UringMover {
     pub(crate) fn new(outlet: Arc<Outlet>, plan: UringPlan) -> Self {
-        Self { outlet, groups: Groups::new(), kernel: None, plan }
+        Self { outlet, groups: Groups::new(), kernel: None, put_off: 0, plan }
     }
 
     /// What it can do: of regions, which no route but that by the region leads to.
@@ -134,8 +139,9 @@ unsafe impl DataMover for UringMover {
         let signal = self.plan.is_caller_driven.then(|| self.outlet.fd().as_fd());
         let mut kernel = self.kernel.take().unwrap_or_else(|| Kernel::open(self.plan.uses_uring, signal));
         let has_reaped = self.reap(&mut kernel, done);
-        // As long as there is more in the lane it may join: what waits there is bounded by the credits.
-        let has_begun = !lane.has_more() && self.begin(&mut kernel);
+        // As long as there is more in the lane it may join. Not for ever: what fails at once makes room for more.
+        self.put_off = if lane.has_more() { self.put_off + 1 } else { 0 };
+        let has_begun = (self.put_off == 0 || self.put_off > MOST_PUT_OFF) && self.begin(&mut kernel);
         // The fallback is done with it by now.
         let has_reaped = self.reap(&mut kernel, done) || has_reaped;
         self.kernel = Some(kernel);
