@@ -3,7 +3,8 @@
 //! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs
 //! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. Other rounds
 //! (`no_alloc/order.rs`) have chains, barriers, shared completions, cancels, and operations done in parts; others
-//! (`no_alloc/rings.rs`, `no_alloc/vdm.rs`) what rings and virtual data movers await. The count is
+//! (`no_alloc/rings.rs`, `no_alloc/vdm.rs`) what rings and virtual data movers await, and `no_alloc/durable.rs` what
+//! goes to a disk. The count is
 //! that of the whole process, since most of the work is done by the queue's own threads; so this binary has no test
 //! harness, whose threads would be counted too.
 //!
@@ -13,8 +14,11 @@
 //! The first scenario shows that the counter counts.
 #![expect(unsafe_code, reason = "pushes entries; implements an allocator and a mover; poll has no safe wrapper")]
 #![expect(clippy::disallowed_types, reason = "the allocator counts on all threads")]
-#![expect(clippy::print_stdout, reason = "reports as the test harness would")]
 
+#[path = "no_alloc/durable.rs"]
+mod durable;
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "no_alloc/order.rs"]
 mod order;
 #[path = "no_alloc/rings.rs"]
@@ -25,7 +29,6 @@ mod vdm;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -358,7 +361,7 @@ fn press(sq: &mut SubmissionQueue, round: usize) {
     sq.submit();
 }
 
-const SCENARIOS: &[(&str, fn())] = &[
+const SCENARIOS: &[harness::Scenario] = &[
     ("the_counter_counts", the_counter_counts),
     ("inline", inline),
     ("caller_driven", caller_driven),
@@ -376,30 +379,9 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("rings_of_each_drive", rings::of_each_drive),
     ("rings_with_a_users_mover", rings::with_a_users_mover),
     ("virtual_data_movers", vdm::virtual_data_movers),
+    ("durable_operations", durable::durable_operations),
 ];
 
-/// Runs the scenarios whose names contain one of the arguments, one after the other, and reports as a harness does.
 fn main() -> ExitCode {
-    let begin = Instant::now();
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
-    let (mut passed, mut failed, mut filtered) = (0, 0, 0);
-    for (name, scenario) in SCENARIOS {
-        if !chosen(name) {
-            filtered += 1;
-        } else if catch_unwind(AssertUnwindSafe(scenario)).is_ok() {
-            passed += 1;
-            println!("test {name} ... ok");
-        } else {
-            failed += 1;
-            println!("test {name} ... FAILED");
-        }
-    }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {:.2}s\n",
-        begin.elapsed().as_secs_f64()
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    harness::main(SCENARIOS, |scenario| scenario())
 }

@@ -15,8 +15,9 @@
 //!
 //! The number of operations bounds the time; `MEMRING_STRESS=full` multiplies it, and `MEMRING_SEED` repeats a run.
 #![expect(unsafe_code, reason = "implements buffers and a mover")]
-#![expect(clippy::print_stdout, reason = "reports as the test harness would")]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "support/random.rs"]
 mod random;
 #[path = "support/watchdog.rs"]
@@ -28,7 +29,6 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Instant;
 
 use memring::future::{Many, Memcpy, Memset, Verb};
 use memring::mover::{Capabilities, Completions, DataMover, Kept, Lane, Progress};
@@ -290,7 +290,7 @@ fn drops(builder: RingBuilder, entries: usize) {
     });
 }
 
-const SCENARIOS: [(&str, fn()); 11] = [
+const SCENARIOS: &[harness::Scenario] = &[
     ("inline_64", || drops(Ring::builder().workers(0).inline_max(usize::MAX), 64)),
     ("caller_driven_8", || drops(Ring::builder().workers(0), 8)),
     ("caller_driven_in_parts_64", || drops(Ring::builder().workers(0).poll_budget(4096), 64)),
@@ -308,24 +308,6 @@ const SCENARIOS: [(&str, fn()); 11] = [
     }),
 ];
 
-/// Runs the scenarios whose names contain one of the arguments, one after the other, and reports as a harness does.
 fn main() -> ExitCode {
-    let begin = Instant::now();
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
-    let chosen: Vec<_> = SCENARIOS.into_iter().filter(|(name, _)| is_wanted(name)).collect();
-    println!("\nrunning {} tests", chosen.len());
-    let mut failed = 0;
-    for &(name, scenario) in &chosen {
-        let passed = catch_unwind(|| must_end(scenario)).is_ok();
-        failed += usize::from(!passed);
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-    }
-    let (verdict, passed) = (if failed == 0 { "ok" } else { "FAILED" }, chosen.len() - failed);
-    let (filtered, seconds) = (SCENARIOS.len() - chosen.len(), begin.elapsed().as_secs_f64());
-    println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {seconds:.2}s\n"
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    harness::main(SCENARIOS, must_end)
 }

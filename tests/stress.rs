@@ -15,8 +15,9 @@
 //! `MEMRING_STRESS=full` multiplies it.
 #![expect(unsafe_code, reason = "pushes entries, shares their buffers among threads, implements a mover")]
 #![expect(clippy::disallowed_types, reason = "a flag hands each buffer from the reaper to its submitter")]
-#![expect(clippy::print_stdout, reason = "reports as the test harness would")]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "stress/order.rs"]
 mod order;
 #[path = "support/random.rs"]
@@ -25,7 +26,7 @@ mod random;
 use std::cell::UnsafeCell;
 use std::io::{Write, stderr};
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -417,7 +418,7 @@ fn drops(executor: Executor) {
     }
 }
 
-const SCENARIOS: &[(&str, fn())] = &[
+const SCENARIOS: &[harness::Scenario] = &[
     ("inline_4", || copies(Executor::Inline, 4)),
     ("inline_64", || copies(Executor::Inline, 64)),
     ("one_worker_4", || copies(Executor::Workers(1), 4)),
@@ -444,24 +445,6 @@ const SCENARIOS: &[(&str, fn())] = &[
     ("drops_kept_by_the_caller", || drops(Executor::KeeperCaller)),
 ];
 
-/// Runs the scenarios whose names contain one of the arguments, one after the other, and reports as a harness does.
 fn main() -> ExitCode {
-    let begin = Instant::now();
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
-    let chosen: Vec<_> = SCENARIOS.iter().filter(|(name, _)| is_wanted(name)).collect();
-    println!("\nrunning {} tests", chosen.len());
-    let mut failed = 0;
-    for (name, scenario) in &chosen {
-        let passed = catch_unwind(AssertUnwindSafe(scenario)).is_ok();
-        failed += usize::from(!passed);
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-    }
-    let (verdict, passed) = (if failed == 0 { "ok" } else { "FAILED" }, chosen.len() - failed);
-    let (filtered, seconds) = (SCENARIOS.len() - chosen.len(), begin.elapsed().as_secs_f64());
-    println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {seconds:.2}s\n"
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    harness::main(SCENARIOS, |scenario| scenario())
 }
