@@ -12,6 +12,7 @@
 //! | `capabilities`, `preset` | what a device can do, and what a queue leaves of it; devices that were seen |
 //! | `work_queue` | which queues there are, which can be used, and why the others cannot |
 //! | `portal` | the ways of descriptors to a queue: instructions, or write(2) |
+//! | `model` | a device in software, stricter than one of silicon |
 //!
 //! Sources: Intel DSA Architecture Specification, 341204-006US, revision 3.0 ("SPEC" in this folder), and Linux's
 //! `linux/idxd.h` ("UAPI"). `tests/dsa/` compares this code with both.
@@ -19,6 +20,7 @@
 mod capabilities;
 mod completion_record;
 mod descriptor;
+pub mod model;
 pub mod operations;
 mod portal;
 mod preset;
@@ -28,6 +30,7 @@ pub use capabilities::{
     Allowance, DeviceCapabilities, GenCap, Mode, NotAnOperationSet, OperationSet, VERSION_1, VERSION_2,
     WorkQueueCapabilities,
 };
+use completion_record::Fields as RecordFields;
 pub use completion_record::{CompletionRecord, Fault, FaultInfo, RecordStatus, RecordView, StatusClass};
 pub use descriptor::{Descriptor, DifTags, DsaOpcode, Flags, Operation, UnknownOpcode};
 #[cfg(target_arch = "x86_64")]

@@ -54,6 +54,14 @@ pub use view::{Fault, FaultInfo, RecordView};
 /// ```
 #[repr(C, align(64))]
 pub struct CompletionRecord {
+    fields: Fields,
+    /// The rest of the line.
+    rest: [u64; 4],
+}
+
+/// What the device writes. Records of other programs may have a line for two.
+#[repr(C, align(32))]
+pub(in crate::mover::dsa) struct Fields {
     status: AtomicU8,
     result: AtomicU8,
     fault_info: AtomicU8,
@@ -62,18 +70,18 @@ pub struct CompletionRecord {
     fault_address: AtomicU64,
     at_16: AtomicU64,
     at_24: AtomicU64,
-    /// The rest of the line.
-    rest: [u64; 4],
 }
 
 const _: () = {
     assert!(size_of::<CompletionRecord>() == 64 && align_of::<CompletionRecord>() == 64);
-    assert!(offset_of!(CompletionRecord, status) == 0 && offset_of!(CompletionRecord, result) == 1);
-    assert!(offset_of!(CompletionRecord, fault_info) == 2);
-    assert!(offset_of!(CompletionRecord, bytes_completed) == 4);
-    assert!(offset_of!(CompletionRecord, fault_address) == 8);
-    assert!(offset_of!(CompletionRecord, at_16) == 16 && offset_of!(CompletionRecord, at_24) == 24);
+    assert!(offset_of!(CompletionRecord, fields) == 0);
     assert!(offset_of!(CompletionRecord, rest) == CompletionRecord::BYTES);
+    assert!(size_of::<Fields>() == CompletionRecord::BYTES && align_of::<Fields>() == CompletionRecord::BYTES);
+    assert!(offset_of!(Fields, status) == 0 && offset_of!(Fields, result) == 1);
+    assert!(offset_of!(Fields, fault_info) == 2);
+    assert!(offset_of!(Fields, bytes_completed) == 4);
+    assert!(offset_of!(Fields, fault_address) == 8);
+    assert!(offset_of!(Fields, at_16) == 16 && offset_of!(Fields, at_24) == 24);
 };
 
 impl CompletionRecord {
@@ -89,7 +97,7 @@ impl CompletionRecord {
     /// ```
     #[must_use]
     pub const fn new() -> Self {
-        Self {
+        let fields = Fields {
             status: AtomicU8::new(0),
             result: AtomicU8::new(0),
             fault_info: AtomicU8::new(0),
@@ -98,8 +106,8 @@ impl CompletionRecord {
             fault_address: AtomicU64::new(0),
             at_16: AtomicU64::new(0),
             at_24: AtomicU64::new(0),
-            rest: [0; 4],
-        }
+        };
+        Self { fields, rest: [0; 4] }
     }
 
     /// The status: pending until the device has written all the rest.
@@ -117,7 +125,7 @@ impl CompletionRecord {
     #[inline]
     pub fn status(&self) -> RecordStatus {
         // Ordering: Acquire, of the device's last write, or of `write`.
-        RecordStatus::from_u8(self.status.load(Ordering::Acquire))
+        RecordStatus::from_u8(self.fields.status.load(Ordering::Acquire))
     }
 
     /// A copy of the record, if the device has written it. Memory ordering: as [`status`](Self::status).
@@ -132,17 +140,17 @@ impl CompletionRecord {
     /// ```
     #[must_use]
     pub fn view(&self) -> Option<RecordView> {
-        let status = self.status();
+        let (status, fields) = (self.status(), &self.fields);
         // Ordering: Relaxed, since the status was acquired, and nobody writes after it until the record is cleared.
         let view = || RecordView {
             status,
-            result: self.result.load(Ordering::Relaxed),
-            fault_info: self.fault_info.load(Ordering::Relaxed),
-            unused: self.unused.load(Ordering::Relaxed),
-            bytes_completed: u32::from_le(self.bytes_completed.load(Ordering::Relaxed)),
-            fault_address: u64::from_le(self.fault_address.load(Ordering::Relaxed)),
-            at_16: u64::from_le(self.at_16.load(Ordering::Relaxed)),
-            at_24: u64::from_le(self.at_24.load(Ordering::Relaxed)),
+            result: fields.result.load(Ordering::Relaxed),
+            fault_info: fields.fault_info.load(Ordering::Relaxed),
+            unused: fields.unused.load(Ordering::Relaxed),
+            bytes_completed: u32::from_le(fields.bytes_completed.load(Ordering::Relaxed)),
+            fault_address: u64::from_le(fields.fault_address.load(Ordering::Relaxed)),
+            at_16: u64::from_le(fields.at_16.load(Ordering::Relaxed)),
+            at_24: u64::from_le(fields.at_24.load(Ordering::Relaxed)),
         };
         (!status.is_pending()).then(view)
     }
@@ -163,7 +171,7 @@ impl CompletionRecord {
     #[inline]
     pub fn clear(&self) {
         // Ordering: Release, so that reads of the fields stay before it; the submission makes it known to the device.
-        self.status.store(0, Ordering::Release);
+        self.fields.status.store(0, Ordering::Release);
     }
 
     /// Writes it as a device does: the status last.
@@ -178,7 +186,16 @@ impl CompletionRecord {
     /// record.write(&RecordView::new(RecordStatus::BAD_LENGTH));
     /// assert!(record.status().is_programming_error());
     /// ```
+    #[inline]
     pub fn write(&self, view: &RecordView) {
+        self.fields.write(view);
+    }
+}
+
+impl Fields {
+    /// As [`CompletionRecord::write`].
+    #[inline]
+    pub(in crate::mover::dsa) fn write(&self, view: &RecordView) {
         // Ordering: Relaxed, since the status publishes these.
         self.result.store(view.result, Ordering::Relaxed);
         self.fault_info.store(view.fault_info, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! ```text
 //!  mmap.rs    a page of the device: MOVDIR64B (dedicated) or ENQCMD (shared), no system call
 //!  write.rs   the queue's file: one write(2) of many descriptors, and never a batch on a device of version 1
+//!  (model/portal.rs: to a device in software)
 //! ```
 //!
 //! The kernel refuses to map devices that it holds for unsafe (INTEL-SA-01084: all of version 1) unless the process may
@@ -36,7 +37,7 @@ use std::io;
 #[cfg(target_arch = "x86_64")]
 pub use self::mmap::MmapPortal;
 pub use self::opening::{Opened, UnknownWay, Way, open};
-use self::terms::Terms;
+pub(super) use self::terms::Terms;
 pub use self::write::WritePortal;
 use super::Descriptor;
 
@@ -69,8 +70,14 @@ pub trait Portal: fmt::Debug + Send {
     /// Of each descriptor that is accepted, and of each in the list of a batch: the memory that it reads stays as it
     /// is, and the memory that it writes is accessed by nobody else, until its completion record (or, for a member of a
     /// batch without one, the batch's) says that it has ended. The list of a batch and the records are such memory too.
-    /// All of it belongs to this process's address space until then.
+    /// All of it belongs to this process's address space until then, and the addresses are of pointers whose provenance
+    /// was exposed, as `as u64` does.
     unsafe fn submit(&mut self, descriptors: &[Descriptor]) -> Submitted;
+
+    /// Gives the device a turn: called by whoever looks for completions, before it looks. A device in software
+    /// ([`ModelPortal`](super::model::ModelPortal)) executes here some of what it was given; hardware needs none of
+    /// this thread's time, and then there is nothing to do.
+    fn attend(&mut self) {}
 
     /// So many of the accepted descriptors have ended, as their completion records say.
     fn completed(&mut self, count: usize);

@@ -10,27 +10,27 @@ const RECORD_ALIGNMENT: u64 = 32;
 
 /// The terms of one portal.
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(in crate::mover::dsa) struct Terms {
     birth: Birth,
     /// A dedicated queue's entries that nobody has taken.
     credits: Option<u32>,
     /// All of a dedicated queue's entries.
     size: u32,
-    pub(super) passes_batch: bool,
+    pub(in crate::mover::dsa) passes_batch: bool,
 }
 
 impl Terms {
-    pub(super) fn new(queue: &WorkQueueCapabilities, passes_batch: bool) -> Self {
+    pub(in crate::mover::dsa) fn new(queue: &WorkQueueCapabilities, passes_batch: bool) -> Self {
         let credits = (queue.mode == Mode::Dedicated).then_some(queue.size);
         Self { birth: Birth::now(), credits, size: queue.size, passes_batch }
     }
 
-    pub(super) fn is_foreign(&self) -> bool {
+    pub(in crate::mover::dsa) fn is_foreign(&self) -> bool {
         self.birth.is_foreign()
     }
 
     /// How many of these may go, and what stops the next.
-    pub(super) fn admit(&self, descriptors: &[Descriptor]) -> (usize, Option<Stopped>) {
+    pub(in crate::mover::dsa) fn admit(&self, descriptors: &[Descriptor]) -> (usize, Option<Stopped>) {
         if self.is_foreign() {
             return (0, (!descriptors.is_empty()).then_some(Stopped::Forked));
         }
@@ -54,18 +54,18 @@ impl Terms {
     }
 
     /// Admitted descriptors were accepted.
-    pub(super) fn accepted(&mut self, count: usize) {
+    pub(in crate::mover::dsa) fn accepted(&mut self, count: usize) {
         // No more were admitted than there were credits.
         self.credits = self.credits.map(|credits| credits - u32::try_from(count).unwrap_or(credits));
     }
 
     /// Who says more than is true loses descriptors, and no memory.
-    pub(super) fn completed(&mut self, count: usize) {
+    pub(in crate::mover::dsa) fn completed(&mut self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.credits = self.credits.map(|credits| credits.saturating_add(count).min(self.size));
     }
 
-    pub(super) fn room(&self) -> usize {
+    pub(in crate::mover::dsa) fn room(&self) -> usize {
         self.credits.map_or(usize::MAX, |credits| usize::try_from(credits).unwrap_or(usize::MAX))
     }
 }
