@@ -54,7 +54,7 @@
 //! | [`queue`] | the queue pair: push, submit, drain, wait, arm |
 //! | [`mover`] | who executes: the [`DataMover`](mover::DataMover) contract |
 //! | [`sqe`], [`cqe`] | the entries |
-//! | [`dsa`] | Intel's accelerator: descriptors, records, what its operations do, work queues, portals |
+//! | [`dsa`] | Intel's accelerator as a mover ([`dsa::Dsa`]), what it is made of, and a strict device in software |
 //! | `tokio` | a completion queue that a task of tokio awaits; with the feature `tokio` |
 //! | [`vdm`] | the same in miniasync's words: virtual data movers, one operation a future |
 //!

@@ -15,7 +15,9 @@ mod watchdog;
 use std::sync::OnceLock;
 use std::thread;
 
-use memring::queue::{Builder, CompletionQueue, Driver, QueuePair, SubmissionQueue};
+use memring::dsa::model::{ModelPortal, Settings};
+use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::queue::{Builder, CompletionQueue, Drive, Driver, QueuePair, SubmissionQueue};
 use memring::{INLINE, MoverId, OpFlags, Opcode, Sqe, WORKERS};
 
 use random::Random;
@@ -54,6 +56,8 @@ enum Executed {
     Submitter,
     Caller,
     Workers,
+    /// The mover named `dsa`.
+    Dsa,
 }
 
 /// One operation on the arena, by offsets from its begin.
@@ -74,23 +78,28 @@ struct Rig {
     cq: CompletionQueue,
     reaping: Reaping,
     executed: Executed,
+    /// Whoever must complete everything.
+    mover: MoverId,
     submitted: u64,
 }
 
 impl Rig {
     fn new(configure: impl Fn(Builder) -> Builder, reaping: Reaping, executed: Executed) -> Self {
         let pair = configure(QueuePair::builder().entries(ENTRIES)).build().expect("the options are in range");
+        let mover = match executed {
+            Executed::Submitter => INLINE,
+            Executed::Caller | Executed::Workers => WORKERS,
+            Executed::Dsa => pair.mover("dsa").expect("it was added"),
+        };
         let (sq, cq) = pair.split();
-        Self { sq, cq, reaping, executed, submitted: 0 }
-    }
-
-    fn expected_mover(&self) -> MoverId {
-        if matches!(self.executed, Executed::Submitter) { INLINE } else { WORKERS }
+        Self { sq, cq, reaping, executed, mover, submitted: 0 }
     }
 
     /// Executes all entries, in pieces: some alone, some in batches. Returns when all are reaped.
     fn execute(&mut self, sqes: &[Sqe]) {
-        let mut rest = sqes;
+        let asks = |sqe: &Sqe| if matches!(self.executed, Executed::Dsa) { sqe.on(self.mover) } else { *sqe };
+        let sqes: Vec<Sqe> = sqes.iter().map(asks).collect();
+        let mut rest = &sqes[..];
         let mut reaped = vec![false; sqes.len()];
         let mut outstanding = 0;
         let mut piece = 1;
@@ -115,7 +124,7 @@ impl Rig {
 
     /// Reaps what there is, at least one if anything is outstanding.
     fn reap(&mut self, outstanding: usize, reaped: &mut [bool]) -> usize {
-        let expected = self.expected_mover();
+        let expected = self.mover;
         let mut count = 0;
         while outstanding > 0 && count == 0 {
             if matches!(self.reaping, Reaping::Wait) {
@@ -143,6 +152,10 @@ impl Rig {
             Executed::Submitter => assert_eq!((inline, workers), (self.submitted, 0)),
             Executed::Caller => assert_eq!((inline, workers, by_caller), (0, self.submitted, self.submitted)),
             Executed::Workers => assert_eq!((inline, workers), (0, self.submitted)),
+            Executed::Dsa => {
+                let dsa = stats.mover(self.mover).operations;
+                assert_eq!((inline, workers, dsa), (0, 0, self.submitted));
+            }
         }
         if matches!((self.executed, self.reaping), (Executed::Workers, Reaping::Drain)) {
             assert_eq!(by_caller, 0, "a drain does not help the workers");
@@ -380,6 +393,23 @@ fn suite_about(
     });
 }
 
+/// Adds devices in software as the mover `dsa`.
+fn with_dsa(builder: Builder, drive: Drive, dsa: Dsa) -> Builder {
+    builder.workers(0).mover("dsa", drive, move || dsa.mover())
+}
+
+/// Two queues of such a device, each at its worst: everything in any order, every third operation stopped by a fault.
+fn hostile(preset: Preset, mode: Mode) -> Dsa {
+    let (device, mut queue) = (preset.capabilities(), WorkQueueCapabilities::new(mode, 8));
+    queue.max_transfer_bytes = 64 << 10;
+    let attachment = |seed| Attachment {
+        portal: Box::new(ModelPortal::new(device, queue, Settings::hostile(seed))),
+        allowance: device.through(&queue),
+        numa_node: None,
+    };
+    Dsa::new((0..2).map(attachment)).expect("there are two")
+}
+
 macro_rules! parts {
     ($configure:expr, $reaping:ident, $executed:ident) => {
         use super::super::*;
@@ -454,4 +484,13 @@ conformance! {
     workers_8: |builder| builder.workers(8), Workers;
     caller_driven: |builder| builder.workers(0), Caller;
     caller_driven_in_small_pieces: |builder| builder.workers(0).poll_budget(1), Caller;
+    dsa_by_caller: |builder| with_dsa(builder, Drive::Caller, Dsa::software()), Dsa;
+    dsa_by_two_threads: |builder| with_dsa(builder, Drive::Threads(2), Dsa::software()), Dsa;
+    dsa_hostile: |builder| with_dsa(builder, Drive::Caller, hostile(Preset::V2Full, Mode::Shared)), Dsa;
+    dsa_hostile_dedicated: |builder| {
+        with_dsa(builder, Drive::Threads(2), hostile(Preset::V1Early, Mode::Dedicated))
+    }, Dsa;
+    dsa_without_batches: |builder| {
+        with_dsa(builder, Drive::Caller, hostile(Preset::V1Production, Mode::Dedicated))
+    }, Dsa;
 }

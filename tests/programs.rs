@@ -26,6 +26,8 @@ mod watchdog;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use memring::dsa::model::{ModelPortal, Settings};
+use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::queue::{CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue};
 use memring::{Cqe, INLINE, MoverId, Sqe, WORKERS};
 
@@ -58,12 +60,26 @@ fn programs() -> u64 {
     if is_full { 1_000_000 / 6 + 1 } else { 500 }
 }
 
+/// Two work queues at their worst, of which one takes no batches.
+fn hostile_devices(seed: u64) -> Dsa {
+    let (device, queue) = (Preset::V2Full.capabilities(), WorkQueueCapabilities::new(Mode::Shared, 4));
+    let portals = [seed, !seed].map(|seed| ModelPortal::new(device, queue, Settings::hostile(seed)).with_turn(2));
+    let [with, without] = portals;
+    let attached = [with, without.without_batch()].map(|portal| Attachment {
+        portal: Box::new(portal),
+        allowance: device.through(&queue),
+        numa_node: None,
+    });
+    Dsa::new(attached).expect("there are two")
+}
+
 /// One queue, and what its movers share.
 struct Machine {
     sqs: [SubmissionQueue; 2],
     cq: CompletionQueue,
     prompt: MoverId,
     keeping: MoverId,
+    dsa: MoverId,
     log: Log,
     random: Random,
     submitted: u64,
@@ -75,17 +91,19 @@ impl Machine {
     fn new(drives: Drives, seed: u64) -> Self {
         let (log, pool) = (Log::default(), Arc::new(Mutex::new(Vec::new())));
         let (prompt_log, keeping_log) = (log.clone(), log.clone());
+        let devices = hostile_devices(seed);
         let builder = QueuePair::builder().entries(ENTRIES).workers(drives.workers).poll_budget(drives.poll_budget);
         let pair = builder
             .mover("prompt", drives.prompt, move || Prompt(prompt_log.clone()))
             .mover("keeping", drives.keeping, move || Keeping::new(keeping_log.clone(), &pool, seed))
+            .mover("dsa", drives.keeping, move || devices.mover())
             .build()
             .expect("a queue");
         let mover = |name| pair.mover(name).expect("it was added");
-        let (prompt, keeping) = (mover("prompt"), mover("keeping"));
+        let (prompt, keeping, dsa) = (mover("prompt"), mover("keeping"), mover("dsa"));
         let (sq, cq) = pair.split();
         let random = Random::new(seed);
-        Self { sqs: [sq.clone(), sq], cq, prompt, keeping, log, random, submitted: 0, memory: vec![0; BYTES] }
+        Self { sqs: [sq.clone(), sq], cq, prompt, keeping, dsa, log, random, submitted: 0, memory: vec![0; BYTES] }
     }
 
     fn mover(&self, who: Who) -> MoverId {
@@ -94,6 +112,7 @@ impl Machine {
             Who::Workers => WORKERS,
             Who::Prompt => self.prompt,
             Who::Keeping => self.keeping,
+            Who::Dsa => self.dsa,
         }
     }
 

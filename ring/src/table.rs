@@ -121,6 +121,18 @@ impl<const W: usize> Table<W> {
         Some(key)
     }
 
+    /// The entry of this key, which stays.
+    ///
+    /// Only for whoever may take it: the key must have come from [`put`](Table::put), whose entry nobody has taken.
+    ///
+    /// # Panics
+    ///
+    /// If no slot has this key.
+    #[must_use]
+    pub fn peek<E: Words<W>>(&self, key: u32) -> E {
+        E::from_words(self.slots[key as usize].words())
+    }
+
     /// Takes the entry of this key out, and says whether it was marked.
     ///
     /// The key must have come from [`put`](Table::put), whose entry nobody has taken; the slot is free afterwards.

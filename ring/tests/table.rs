@@ -81,6 +81,7 @@ impl Pair {
         let key = self.model.borrow().keys().nth(which).copied();
         if let Some(key) = key {
             let expected = self.model.borrow_mut().remove(&key).expect("it is there");
+            assert_eq!(self.table.peek::<Entry>(key), expected.0);
             assert_eq!(self.table.take::<Entry>(key), expected);
         }
     }

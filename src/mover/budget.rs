@@ -33,6 +33,16 @@ impl Budget {
         self.strict.is_some()
     }
 
+    /// The same, for a mover whose polls move no bytes.
+    pub(crate) fn without_bytes(self) -> Self {
+        Self { bytes: u64::MAX, strict: None, ..self }
+    }
+
+    /// Counts what was taken of the other, which was made of this one.
+    pub(crate) fn count_operations(&mut self, of: Self) {
+        self.operations = of.operations;
+    }
+
     pub(crate) fn is_spent(self) -> bool {
         self.bytes == 0 || self.operations == 0
     }

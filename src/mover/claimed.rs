@@ -89,6 +89,39 @@ impl<'a> Claimed<'a> {
     }
 }
 
+impl Claimed<'_> {
+    /// The token, to be kept by a mover that never parts from its driver.
+    pub(super) fn hold(self) -> Held {
+        Held(*ManuallyDrop::new(self).sqe)
+    }
+}
+
+/// As [`Kept`], for a mover of memring's own: it may end nowhere but in a poll of the driver under which it was
+/// claimed, and its drop says nothing, since a device may still be at work on it. It costs no reference count.
+#[derive(Debug)]
+pub(crate) struct Held(Sqe);
+
+impl Held {
+    /// What `next` is, whom the same driver took out of the chain.
+    pub(super) fn of(next: Sqe) -> Self {
+        Self(next)
+    }
+
+    pub(super) fn sqe(&self) -> &Sqe {
+        &self.0
+    }
+
+    /// Whoever holds it goes on with its successor by itself.
+    pub(super) fn forget_next(&mut self) {
+        self.0 = self.0.without_next();
+    }
+
+    /// What fails or is cancelled with it takes along the rest of its chain.
+    pub(super) fn cutting_off(self) -> Self {
+        Self(self.0.cutting_off())
+    }
+}
+
 impl Kept {
     /// What to do.
     #[must_use]
@@ -117,6 +150,7 @@ pub trait Token: sealed::Sealed {}
 
 impl Token for Claimed<'_> {}
 impl Token for Kept {}
+impl Token for Held {}
 
 pub(super) mod sealed {
     use super::{Completions, Status};
@@ -133,6 +167,13 @@ impl sealed::Sealed for Claimed<'_> {
     fn end(self, status: Status, value: u32, here: &mut Completions<'_>) {
         let claimed = ManuallyDrop::new(self);
         here.end(claimed.sqe, status, value);
+    }
+}
+
+impl sealed::Sealed for Held {
+    #[inline]
+    fn end(self, status: Status, value: u32, here: &mut Completions<'_>) {
+        here.end(&self.0, status, value);
     }
 }
 

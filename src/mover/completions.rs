@@ -133,6 +133,45 @@ impl<'a> Completions<'a> {
         token.end(status, value, self);
     }
 
+    /// Counts so many operations, or parts of some, that the mover did otherwise than by its own means: by the CPU, in
+    /// place of its device. They are told as [`MoverStats::fallbacks`](crate::queue::MoverStats::fallbacks).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::mover::{Capabilities, Completions, DataMover, Lane, Progress};
+    /// use memring::queue::{Drive, QueuePair};
+    /// use memring::{Opcode, Sqe, Status};
+    ///
+    /// struct WithoutDevice;
+    ///
+    /// // SAFETY: touches no memory: it is given nops only.
+    /// unsafe impl DataMover for WithoutDevice {
+    ///     fn capabilities(&self) -> Capabilities {
+    ///         Capabilities::new(&[Opcode::Nop])
+    ///     }
+    ///     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
+    ///         let Some(token) = lane.claim() else { return Progress::Idle };
+    ///         done.complete(token, Status::SUCCESS);
+    ///         done.fell_back(1);
+    ///         Progress::Busy
+    ///     }
+    /// }
+    ///
+    /// let pair = QueuePair::builder().mover("device", Drive::Caller, || WithoutDevice).build()?;
+    /// let device = pair.mover("device").expect("it was just added");
+    /// let (mut sq, mut cq) = pair.split();
+    /// // SAFETY: a nop touches no memory.
+    /// unsafe { sq.push(Sqe::nop().on(device)) }?;
+    /// sq.submit();
+    /// assert_eq!(cq.drain().count(), 1);
+    /// assert_eq!(cq.stats().mover(device).fallbacks, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fell_back(&mut self, count: u64) {
+        self.account.tally.record_fallbacks(count);
+    }
+
     /// As [`complete_with`](Completions::complete_with), for an operation whose stores may need a fence: one fence for
     /// all that are posted together.
     #[inline]

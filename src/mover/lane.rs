@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::budget::{Budget, CHUNK_BYTES, CHUNK_ENTRIES};
-use super::claimed::Claimed;
+use super::claimed::{Claimed, Held};
 use super::completions::{Completions, Gathered};
 use super::station::Station;
+use crate::memory::region::{Backing, Found, RegionId};
 use crate::sqe::Sqe;
 
 /// Entries that a driver has taken from its lane and not handed to its mover yet.
@@ -119,6 +120,8 @@ pub struct Lane<'a> {
     budget: &'a mut Budget,
     /// Longer entries are cut.
     longest: u64,
+    /// What is claimed ends after the poll.
+    is_asynchronous: bool,
     /// The entry of the chunk that this poll began with.
     first: usize,
     /// Chunks that this poll has taken.
@@ -135,7 +138,8 @@ impl<'a> Lane<'a> {
     ) -> Self {
         chunk.exhausted = false;
         let (longest, first) = (station.capabilities.longest_whole(), chunk.next);
-        Self { station, account, chunk, budget, longest, first, refills: 0 }
+        let is_asynchronous = station.capabilities.is_asynchronous();
+        Self { station, account, chunk, budget, longest, is_asynchronous, first, refills: 0 }
     }
 
     /// Takes on the successors that earlier polls have left to this driver, as far as there is room.
@@ -173,6 +177,32 @@ impl<'a> Lane<'a> {
         Some((Claimed::new(sqe, self.account), self.chunk))
     }
 
+    /// Claims the successor of an operation before its time, if it is this mover's and `wanted`: the mover sees to it
+    /// that it begins when the operation has succeeded, and cancels it if not. One that somebody has cancelled already
+    /// is marked so.
+    pub(super) fn claim_next(&mut self, held: &mut Held, wanted: impl Fn(&Sqe) -> bool) -> Option<Held> {
+        let (mover, sequel) = (self.account.mover, &self.account.sequel);
+        if held.sqe().next().is_none() || !held.sqe().cuts_off_on_failure() {
+            return None;
+        }
+        let next = sequel.take_next(held.sqe(), &|next| next.mover() == mover && wanted(next))?;
+        held.forget_next();
+        self.account.claim(1);
+        Some(Held::of(next))
+    }
+
+    /// Whether there are registered regions, in which something may be.
+    pub(super) fn has_regions(&self) -> bool {
+        !self.account.outlet.regions.is_empty()
+    }
+
+    /// Whether the destination is in a file's pages that the kernel keeps.
+    pub(super) fn is_in_page_cache(&self, sqe: &Sqe) -> bool {
+        let len = usize::try_from(sqe.len()).unwrap_or(usize::MAX);
+        let found = self.account.outlet.regions.find(RegionId::of(sqe.region()), sqe.dst().addr(), len);
+        matches!(found, Found::Inside(Backing::PageCache))
+    }
+
     /// Sees to it that the chunk's next entry may be claimed as it stands there; false if there is none for this poll.
     #[inline(never)]
     fn make_ready(&mut self) -> bool {
@@ -196,7 +226,8 @@ impl<'a> Lane<'a> {
         }
         let sqe = self.chunk.sqes[self.chunk.next];
         let is_long = sqe.len() > self.longest || self.budget.is_exceeded_by(sqe.len());
-        match self.station.capabilities.part().filter(|_| is_long && sqe.has_parts()) {
+        let has_parts = sqe.has_parts() && !(self.is_asynchronous && sqe.is_sequential());
+        match self.station.capabilities.part().filter(|_| is_long && has_parts) {
             Some(part) => self.cut(sqe, part),
             None => {
                 self.budget.take(sqe.len());
@@ -212,7 +243,7 @@ impl<'a> Lane<'a> {
         let is_lost = self.account.outlet.is_lost(&sqe);
         let Some(room) = self.budget.room() else { return Next::NotNow };
         // Nobody else reaps what a strict poll ends before it returns.
-        if self.has_claimed() && !self.budget.is_strict() {
+        if self.has_claimed() && !self.budget.is_strict() && !self.is_asynchronous {
             return Next::NotNow;
         }
         if self.chunk.rest.is_some() && (is_lost || sqe.is_sequential()) {

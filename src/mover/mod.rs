@@ -25,11 +25,12 @@ use std::time::Instant;
 pub(crate) use account::Account;
 pub(crate) use broken::Broken;
 pub(crate) use budget::Budget;
+pub(crate) use claimed::Held;
 pub use claimed::{Claimed, Kept, Token};
 pub use completions::Completions;
 pub(crate) use completions::Gathered;
 pub(crate) use cpu::{CpuMover, execute};
-pub(crate) use guard::Guard;
+pub(crate) use guard::{Done, Guard};
 pub(crate) use in_use::{InUse, Place};
 pub(crate) use lane::Chunk;
 pub use lane::Lane;
@@ -68,6 +69,8 @@ pub struct Capabilities {
     quiescent_on_panic: bool,
     claims_together: u8,
     part: u64,
+    asynchronous: bool,
+    durable_on_dax: bool,
 }
 
 impl Capabilities {
@@ -98,6 +101,8 @@ impl Capabilities {
             quiescent_on_panic: false,
             claims_together: 1,
             part: 0,
+            asynchronous: false,
+            durable_on_dax: false,
         }
     }
 
@@ -261,6 +266,25 @@ impl Capabilities {
     /// The length of a part, if it does operations in parts.
     pub(crate) const fn part(&self) -> Option<u64> {
         if self.part == 0 { None } else { Some(self.part) }
+    }
+
+    /// Its operations end after the poll that claims them, and take none of the poll's time: a budget counts how many
+    /// they are, and not their bytes. What must be done part by part in turn it is given whole.
+    pub(crate) const fn asynchronous(self) -> Self {
+        Self { asynchronous: true, ..self }
+    }
+
+    pub(crate) const fn is_asynchronous(&self) -> bool {
+        self.asynchronous
+    }
+
+    /// Of what is to be durable it takes copies and sets in persistent memory, and leaves the rest to the CPU.
+    pub(crate) const fn durable_on_dax(self) -> Self {
+        Self { durable_on_dax: true, ..self.flags(OpFlags::from_bits(self.flags.bits() | OpFlags::MEM_DURABLE.bits())) }
+    }
+
+    pub(crate) const fn is_durable_on_dax(&self) -> bool {
+        self.durable_on_dax
     }
 
     /// The longest operation that it does in one piece.

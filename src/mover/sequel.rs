@@ -66,6 +66,10 @@ pub(crate) trait Sequel: fmt::Debug + Send + Sync {
     /// it.
     fn follow(&self, ended: Ended, report: &mut dyn FnMut(Ended)) -> Option<Sqe>;
 
+    /// Takes the successor of this entry out before its time, if it is `wanted`: by whoever executes this entry, and
+    /// will see to it that the successor begins after it, or not at all.
+    fn take_next(&self, sqe: &Sqe, wanted: &dyn Fn(&Sqe) -> bool) -> Option<Sqe>;
+
     /// Sends an entry, which others may have held back, to where it is executed.
     fn send(&self, sqe: Sqe);
 

@@ -8,6 +8,8 @@ pub(crate) struct Tally {
     operations: Counter,
     bytes: Counter,
     batches: Counter,
+    /// What was done otherwise than by the mover's own means.
+    fallbacks: Counter,
     /// By threads that are not the writer.
     operations_elsewhere: Counter,
     bytes_elsewhere: Counter,
@@ -27,6 +29,11 @@ impl Tally {
         self.bytes.bump(bytes);
     }
 
+    /// Counts what was done otherwise than by the mover's own means: for the one writer.
+    pub(super) fn record_fallbacks(&self, count: u64) {
+        self.fallbacks.bump(count);
+    }
+
     /// Counts operations that ended, and bytes, from any thread.
     pub(crate) fn add(&self, operations: u64, bytes: u64) {
         self.operations_elsewhere.add(operations);
@@ -39,6 +46,10 @@ impl Tally {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get().saturating_add(self.bytes_elsewhere.get())
+    }
+
+    pub(crate) fn fallbacks(&self) -> u64 {
+        self.fallbacks.get()
     }
 
     pub(crate) fn batches(&self) -> u64 {

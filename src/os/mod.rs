@@ -10,9 +10,13 @@ pub(crate) mod fault;
 mod fork;
 mod futex;
 mod lock;
+mod numa;
+mod populate;
 
 pub(crate) use end::{abort, abort_over_memory_in_use};
 pub(crate) use eventfd::EventFd;
 pub(crate) use fork::Birth;
 pub(crate) use futex::Futex;
 pub(crate) use lock::lock;
+pub(crate) use numa::{distance, this_node};
+pub(crate) use populate::{Access, Populated, populate};

@@ -147,6 +147,12 @@ impl Sequel for Chains {
         None
     }
 
+    fn take_next(&self, sqe: &Sqe, wanted: &dyn Fn(&Sqe) -> bool) -> Option<Sqe> {
+        let key = sqe.next().filter(|key| wanted(&self.parked.peek(*key)))?;
+        let (next, is_cancelled) = self.parked.take::<Sqe>(key);
+        Some(if is_cancelled { next.cancelled() } else { next })
+    }
+
     fn send(&self, sqe: Sqe) {
         if self.send_on(sqe) {
             self.open_barrier();

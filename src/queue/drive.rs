@@ -74,6 +74,17 @@ impl Driver {
     /// Lets the mover do at most what the budget allows, and posts its completions.
     #[inline]
     pub(crate) fn poll(&mut self, budget: &mut Budget) -> Progress {
+        if self.station.capabilities.is_asynchronous() {
+            let mut operations = budget.without_bytes();
+            let progress = self.poll_within(&mut operations);
+            budget.count_operations(operations);
+            return progress;
+        }
+        self.poll_within(budget)
+    }
+
+    #[inline]
+    fn poll_within(&mut self, budget: &mut Budget) -> Progress {
         let mut lane = Lane::new(&self.station, &self.account, &mut self.chunk, budget);
         self.has_followed = self.gathered.has_successors() && (!self.has_followed || self.station.is_empty());
         if self.has_followed {

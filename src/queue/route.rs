@@ -57,13 +57,16 @@ struct Row {
     refused_head: u64,
     max_len: u64,
     misalignment: u64,
+    /// What it makes durable is in persistent memory only, and is no flush.
+    durable_on_dax: bool,
 }
 
 impl Row {
     fn new(mover: MoverId, can: &Capabilities) -> Self {
         let (max_len, misalignment) = can.limits();
         let max_len = max_len.min(isize::MAX as u64);
-        Self { mover, opcodes: can.opcodes(), refused_head: !can.allowed_head(), max_len, misalignment }
+        let durable_on_dax = can.is_durable_on_dax();
+        Self { mover, opcodes: can.opcodes(), refused_head: !can.allowed_head(), max_len, misalignment, durable_on_dax }
     }
 
     /// Whether the mover can do it, were the entry sound.
@@ -219,12 +222,14 @@ impl Route {
             word => Some(RegionId::of(word).ok_or(Refusal::UnknownFlags)?),
         };
         let len = usize::try_from(sqe.len()).unwrap_or(usize::MAX);
+        let first = self.rows[self.first_choice(sqe)];
         let backing = match self.regions.find(id, sqe.dst().addr(), len) {
-            Found::Plain => return Ok(None),
             Found::Outside => return Err(Refusal::OutsideRegion),
+            Found::Plain if first.durable_on_dax => return self.by_region_of_device(None, sqe),
+            Found::Plain => return Ok(None),
+            Found::Inside(backing) if first.durable_on_dax => return self.by_region_of_device(Some(backing), sqe),
             Found::Inside(backing) => backing,
         };
-        let first = self.rows[self.first_choice(sqe)];
         let is_by_cpu = [INLINE, WORKERS].contains(&first.mover) && first.takes(&sqe.without_durable());
         let mover = match (backing, sqe.is_flush()) {
             (Backing::PageCache, true) if [ROUTED, URING].contains(&sqe.mover()) => Some(URING),
@@ -235,6 +240,21 @@ impl Route {
             _ => None,
         };
         Ok(mover)
+    }
+}
+
+impl Route {
+    /// As [`by_region`](Self::by_region), of an entry that asks for a device: that can make its own writes to
+    /// persistent memory durable. What is to go to a disk, the CPU copies.
+    fn by_region_of_device(&self, backing: Option<Backing>, sqe: &Sqe) -> Result<Option<MoverId>, Refusal> {
+        match backing {
+            Some(Backing::Dax) if sqe.is_flush() => Ok(Some(WORKERS)),
+            Some(Backing::Dax) => Ok(None),
+            Some(Backing::PageCache) if sqe.is_flush() => Err(Refusal::Unsupported),
+            Some(Backing::PageCache) => Ok(Some(WORKERS)),
+            _ if sqe.is_durable() => Err(Refusal::NotDurable),
+            _ => Ok(None),
+        }
     }
 }
 

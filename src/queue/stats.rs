@@ -38,6 +38,8 @@ pub struct DriverStats {
     pub bytes: u64,
     /// Postings of completions.
     pub batches: u64,
+    /// How often it did something otherwise than by its own means.
+    pub fallbacks: u64,
 }
 
 /// The totals of one mover, over all its drivers, since the queue was built.
@@ -52,7 +54,8 @@ pub struct MoverStats {
     pub batches: u64,
     /// System calls that woke one of its drivers.
     pub wakes: u64,
-    /// Operations that fell back from a better way to do them. The CPU mover has none.
+    /// How often it did something otherwise than by its own means, as it
+    /// [said](crate::mover::Completions::fell_back): a device's mover, with the CPU. The CPU mover never does.
     pub fallbacks: u64,
 }
 
@@ -106,6 +109,7 @@ impl Stats {
             total.operations = total.operations.saturating_add(driver.operations);
             total.bytes = total.bytes.saturating_add(driver.bytes);
             total.batches = total.batches.saturating_add(driver.batches);
+            total.fallbacks = total.fallbacks.saturating_add(driver.fallbacks);
         }
         total.wakes = self.wakes.iter().filter(|(of, _)| *of == mover).map(|(_, wakes)| wakes).sum();
         total
@@ -177,7 +181,7 @@ impl Books {
 
     fn submitters(&self) -> DriverStats {
         let (mover, name, driver) = (INLINE, "inline".to_owned(), Driver::Submitter);
-        let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0 };
+        let mut total = DriverStats { mover, name, driver, operations: 0, bytes: 0, batches: 0, fallbacks: 0 };
         for account in lock(&self.submitters).iter() {
             total.operations = total.operations.saturating_add(account.tally.operations());
             total.bytes = total.bytes.saturating_add(account.tally.bytes());
@@ -194,6 +198,7 @@ pub(super) fn submitter(outlet: &Arc<Outlet>, chains: &Arc<Chains>) -> Account {
 }
 
 fn row(mover: MoverId, name: &str, driver: Driver, tally: &Tally) -> DriverStats {
-    let (operations, bytes, batches) = (tally.operations(), tally.bytes(), tally.batches());
-    DriverStats { mover, name: name.to_owned(), driver, operations, bytes, batches }
+    let (operations, bytes) = (tally.operations(), tally.bytes());
+    let (batches, fallbacks) = (tally.batches(), tally.fallbacks());
+    DriverStats { mover, name: name.to_owned(), driver, operations, bytes, batches, fallbacks }
 }

@@ -68,6 +68,17 @@ impl Sqe {
         self.with_field(NEXT, next as u64 + 1)
     }
 
+    /// The same, as the last of what is left of its chain.
+    pub(crate) const fn without_next(self) -> Self {
+        self.with_field(NEXT, 0)
+    }
+
+    /// The same, with the rest of its chain cancelled if it fails.
+    pub(crate) const fn cutting_off(self) -> Self {
+        let hard = (SqeFlags::HARD_LINK.bits() as u64) << 8;
+        if self.head() & hard == 0 { self } else { self.with_word(0, self.head() & !hard).link() }
+    }
+
     /// How many operations are dispatched by dispatching this one: itself, and those parked behind it.
     pub(crate) const fn operations(&self) -> u64 {
         self.field(MEMBERS) + 1
@@ -121,7 +132,7 @@ impl Sqe {
     ///
     /// First is the lower end, unless the operation moves memory upwards over itself.
     pub(crate) fn cut(self, record: u32, bytes: u64) -> (Self, Self) {
-        let whole = self.part_of(record).with_field(NEXT, 0).with_word(0, self.head() & !(0xff << 8));
+        let whole = self.part_of(record).without_next().with_word(0, self.head() & !(0xff << 8));
         let upwards = self.is_sequential() && self.dst().addr() > self.src().addr();
         let at = if upwards { self.len() - bytes } else { bytes };
         let beyond = (self.to_raw()[DESTINATION] + at) % PAGE;

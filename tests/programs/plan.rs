@@ -43,6 +43,8 @@ pub(crate) enum Who {
     Prompt,
     /// One that keeps its tokens, and completes them later in another order.
     Keeping,
+    /// Devices in software, at their worst.
+    Dsa,
 }
 
 /// What an entry does, by places in the program's memory.
@@ -169,7 +171,7 @@ impl Program {
             unit = entry.unit;
             entry.status = match entry.who {
                 _ if is_cut_off => Status::CANCELLED,
-                Who::Inline | Who::Workers => Status::SUCCESS,
+                Who::Inline | Who::Workers | Who::Dsa => Status::SUCCESS,
                 Who::Prompt | Who::Keeping => fate_of(entry.user_data),
             };
             if entry.status.is_success() {
@@ -237,7 +239,8 @@ impl Temper {
         maybe(SqeFlags::DRAIN, self.barriers);
         maybe(SqeFlags::SKIP_SUCCESS, 1);
         maybe(SqeFlags::COALESCE, 2);
-        let who = [Who::Inline, Who::Workers, Who::Workers, Who::Prompt, Who::Keeping][random.below(5)];
+        let who = [Who::Inline, Who::Workers, Who::Workers, Who::Prompt, Who::Keeping, Who::Dsa, Who::Dsa, Who::Dsa];
+        let who = who[random.below(who.len())];
         let fails = random.below(8) < self.failures;
         let fate = if fails { FAILURES[random.below(FAILURES.len())] } else { Status::SUCCESS };
         let fate = u64::from(fate.to_u16()) << FATE_SHIFT;

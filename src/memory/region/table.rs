@@ -205,6 +205,10 @@ impl Regions {
     }
 
     /// The region of this id: for who has an entry in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read().by_id.is_empty()
+    }
+
     pub(crate) fn get(&self, id: RegionId) -> Option<Arc<Entry>> {
         self.read().by_id.get(&id).cloned()
     }

@@ -13,6 +13,8 @@
 //! | `work_queue` | which queues there are, which can be used, and why the others cannot |
 //! | `portal` | the ways of descriptors to a queue: instructions, or write(2) |
 //! | `model` | a device in software, stricter than one of silicon |
+//! | `mover` | what waits in a lane goes to devices, and what comes back is reported or goes on |
+//! | `handle` | [`Dsa`]: which queues a mover uses, and how |
 //!
 //! Sources: Intel DSA Architecture Specification, 341204-006US, revision 3.0 ("SPEC" in this folder), and Linux's
 //! `linux/idxd.h` ("UAPI"). `tests/dsa/` compares this code with both.
@@ -20,7 +22,9 @@
 mod capabilities;
 mod completion_record;
 mod descriptor;
+mod handle;
 pub mod model;
+mod mover;
 pub mod operations;
 mod portal;
 mod preset;
@@ -33,6 +37,8 @@ pub use capabilities::{
 use completion_record::Fields as RecordFields;
 pub use completion_record::{CompletionRecord, Fault, FaultInfo, RecordStatus, RecordView, StatusClass};
 pub use descriptor::{Descriptor, DifTags, DsaOpcode, Flags, Operation, UnknownOpcode};
+pub use handle::{Attachment, Dsa, NoQueue, QueueState};
+pub use mover::{DsaMover, OnFault};
 #[cfg(target_arch = "x86_64")]
 pub use portal::MmapPortal;
 pub use portal::{Opened, Portal, Stopped, Submitted, UnknownWay, Way, WritePortal, open};

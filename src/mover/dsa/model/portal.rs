@@ -170,7 +170,8 @@ impl ModelPortal {
     }
 }
 
-impl Portal for ModelPortal {
+// SAFETY: the model keeps the rules of a device, and is done with all of it when it was drained.
+unsafe impl Portal for ModelPortal {
     unsafe fn submit(&mut self, descriptors: &[Descriptor]) -> Submitted {
         let (admitted, stopped) = self.terms.admit(descriptors);
         // What is dropped counts as accepted: nobody is told.
@@ -195,6 +196,11 @@ impl Portal for ModelPortal {
 
     fn passes_batch(&self) -> bool {
         self.terms.passes_batch
+    }
+
+    /// The drop does all that is left, here and now.
+    fn retire(self: Box<Self>) -> bool {
+        !self.terms.is_foreign()
     }
 }
 

@@ -134,7 +134,9 @@ impl MmapPortal {
     }
 }
 
-impl Portal for MmapPortal {
+// SAFETY: the bytes go to the device, which keeps the rules; the last mapping of a queue ends only when the driver has
+// waited for the device.
+unsafe impl Portal for MmapPortal {
     unsafe fn submit(&mut self, descriptors: &[Descriptor]) -> Submitted {
         let (admitted, stopped) = self.terms.admit(descriptors);
         if admitted > 0 {
@@ -162,6 +164,11 @@ impl Portal for MmapPortal {
 
     fn passes_batch(&self) -> bool {
         self.terms.passes_batch
+    }
+
+    /// In a child there is nothing to end: the parent has the device.
+    fn retire(self: Box<Self>) -> bool {
+        !self.terms.is_foreign()
     }
 }
 

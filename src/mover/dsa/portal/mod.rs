@@ -43,6 +43,11 @@ use super::Descriptor;
 
 /// Takes descriptors to one work queue.
 ///
+/// # Safety
+///
+/// What is accepted is executed as its bytes say, touches no memory that they do not name, and none after its record
+/// says that it has ended. [`retire`](Portal::retire) tells the truth.
+///
 /// # Examples
 ///
 /// ```
@@ -59,7 +64,7 @@ use super::Descriptor;
 ///     waiting.len() - accepted
 /// }
 /// ```
-pub trait Portal: fmt::Debug + Send {
+pub unsafe trait Portal: fmt::Debug + Send {
     /// Submits descriptors in this order, up to the first that is not accepted.
     ///
     /// Two descriptors are executed in any order and at the same time, unless a batch with fences, or waiting for the
@@ -91,6 +96,10 @@ pub trait Portal: fmt::Debug + Send {
     ///
     /// It may turn out during a submission that none does ([`Stopped::Batch`]); from then on this says so.
     fn passes_batch(&self) -> bool;
+
+    /// Ends the way to a device that is given up: whether nothing that was accepted touches memory from now on. Their
+    /// records are as they will stay then, written or not.
+    fn retire(self: Box<Self>) -> bool;
 }
 
 /// How far a submission got.

@@ -1,0 +1,118 @@
+//! Flights: operations that depart to a device together, and what of each has come back.
+
+use super::arena::MEMBERS;
+use super::job::Job;
+use crate::mover::Held;
+
+/// How the members of a flight go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Together, in a batch.
+    Batch,
+    /// Each by itself, at once.
+    Singles,
+    /// One after the other: in a batch with fences, or each when the one before has ended.
+    Chain,
+}
+
+/// Members, and how far they are; sets of them are bits.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) kind: Kind,
+    /// The line on which it goes.
+    pub(super) line: usize,
+    /// In which order it departed.
+    pub(super) number: u64,
+    jobs: [Option<Job>; MEMBERS],
+    count: usize,
+    /// Members that are to be submitted.
+    pub(super) waiting: u32,
+    /// Members that were submitted by themselves.
+    pub(super) flying: u32,
+    /// Members that were submitted in a batch.
+    pub(super) wrapped: u32,
+    /// Its device was given up, and touches nothing any more.
+    pub(super) is_stranded: bool,
+    /// Follows the last member of a chain, as cancelled: somebody did that before its turn.
+    pub(super) cancelled: Option<Held>,
+}
+
+const _: () = assert!(MEMBERS == u32::BITS as usize);
+
+impl Flight {
+    pub(super) fn new() -> Self {
+        Self {
+            kind: Kind::Singles,
+            line: 0,
+            number: 0,
+            jobs: [const { None }; MEMBERS],
+            count: 0,
+            waiting: 0,
+            flying: 0,
+            wrapped: 0,
+            is_stranded: false,
+            cancelled: None,
+        }
+    }
+
+    /// Makes it ready for others.
+    pub(super) fn begin(&mut self, kind: Kind, line: usize) {
+        (self.kind, self.line, self.count) = (kind, line, 0);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a member, and says which it is.
+    #[inline]
+    pub(super) fn add(&mut self, job: Job) -> usize {
+        let member = self.count;
+        self.jobs[member] = Some(job);
+        self.waiting |= 1 << member;
+        self.count += 1;
+        member
+    }
+
+    #[inline]
+    pub(super) fn job(&mut self, member: usize) -> Option<&mut Job> {
+        self.jobs[member].as_mut()
+    }
+
+    /// The job of a member that has ended.
+    #[inline]
+    pub(super) fn take(&mut self, member: usize) -> Option<Job> {
+        self.jobs[member].take()
+    }
+
+    /// All members that have not ended.
+    pub(super) fn left(&self) -> u32 {
+        self.waiting | self.flying | self.wrapped
+    }
+
+    /// Whether a device has something of it.
+    pub(super) fn is_out(&self) -> bool {
+        self.flying | self.wrapped != 0
+    }
+
+    /// The first run of members in this set: where it begins, and how long it is.
+    pub(super) fn run(set: u32) -> Option<(usize, usize)> {
+        let first = set.trailing_zeros();
+        (set != 0).then(|| (first as usize, (set >> first).trailing_ones() as usize))
+    }
+}
+
+/// So many members from `first` on.
+pub(super) fn members(first: usize, count: usize) -> u32 {
+    let ones = if count >= MEMBERS { u32::MAX } else { (1 << count) - 1 };
+    ones << first
+}
+
+/// The members of a set, in order.
+pub(super) fn each(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let member = set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        (member < u32::BITS).then_some(member as usize)
+    })
+}

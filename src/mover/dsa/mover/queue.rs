@@ -1,0 +1,128 @@
+//! Work queues as the drivers of one mover share them, and as each of them sees them.
+
+use core::mem;
+use std::sync::{Mutex, TryLockError};
+
+use crate::mover::dsa::{Allowance, DsaOpcode, OperationSet, Portal, QueueState};
+use crate::os::lock;
+
+/// A work queue that is open.
+#[derive(Debug)]
+pub(in crate::mover::dsa) struct Queue {
+    way: Mutex<Way>,
+    pub(in crate::mover::dsa) allowance: Allowance,
+    pub(super) numa_node: Option<u32>,
+}
+
+/// How to reach the device.
+#[derive(Debug)]
+pub(super) enum Way {
+    Open(Box<dyn Portal>),
+    /// It was given up, and touches nothing any more.
+    Drained,
+    /// It was given up, and nobody knows what it still touches.
+    Lost,
+}
+
+impl Queue {
+    pub(in crate::mover::dsa) fn new(portal: Box<dyn Portal>, allowance: Allowance, numa_node: Option<u32>) -> Self {
+        Self { way: Mutex::new(Way::Open(portal)), allowance, numa_node }
+    }
+
+    /// What `visit` makes of the portal, unless another driver has it just now.
+    pub(super) fn visit<T>(&self, visit: impl FnOnce(&mut Way) -> T) -> Option<T> {
+        match self.way.try_lock() {
+            Ok(mut way) => Some(visit(&mut way)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(visit(&mut poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// How it is doing.
+    pub(in crate::mover::dsa) fn state(&self) -> QueueState {
+        match *lock(&self.way) {
+            Way::Open(_) => QueueState::Open,
+            Way::Drained => QueueState::GivenUp,
+            Way::Lost => QueueState::Lost,
+        }
+    }
+
+    /// Gives the device up, for all drivers: whether it touches nothing any more.
+    pub(super) fn give_up(&self) -> bool {
+        let mut way = lock(&self.way);
+        *way = match mem::replace(&mut *way, Way::Lost) {
+            Way::Open(portal) => {
+                if portal.retire() {
+                    Way::Drained
+                } else {
+                    Way::Lost
+                }
+            }
+            ended => ended,
+        };
+        matches!(*way, Way::Drained)
+    }
+}
+
+/// A work queue as one driver sees it.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Which of the queues it is.
+    pub(super) queue: usize,
+    /// How far its device is: less is nearer.
+    pub(super) distance: u32,
+    /// What the device does, as far as is known by now.
+    operations: OperationSet,
+    /// The most members of a batch; 1 if none get through.
+    pub(super) most_together: usize,
+    /// Flights of this driver that are under way on it.
+    pub(super) flights: usize,
+    /// Descriptors that have ended, which the portal was not told of.
+    pub(super) ended: usize,
+    /// It had no room when it was asked last.
+    pub(super) is_full: bool,
+    pub(super) state: LineState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineState {
+    Open,
+    /// It takes nothing more. What it has ends as ever.
+    Closed,
+    /// Its device was given up.
+    GivenUp,
+}
+
+impl Line {
+    pub(super) fn new(index: usize, queue: &Queue, distance: u32, members: usize) -> Self {
+        let most = usize::try_from(queue.allowance.max_batch).unwrap_or(1).clamp(1, members);
+        let passes = queue.visit(|way| matches!(way, Way::Open(portal) if portal.passes_batch()));
+        let has_batches = queue.allowance.allows_batch() && passes != Some(false);
+        Self {
+            queue: index,
+            distance,
+            operations: queue.allowance.operations,
+            most_together: if has_batches { most } else { 1 },
+            flights: 0,
+            ended: 0,
+            is_full: false,
+            state: LineState::Open,
+        }
+    }
+
+    pub(super) fn does(&self, opcode: DsaOpcode) -> bool {
+        self.operations.contains(opcode)
+    }
+
+    /// The device has refused this operation, and will do so again.
+    pub(super) fn refuses(&mut self, opcode: DsaOpcode) {
+        self.operations = self.operations.without(opcode);
+        if opcode == DsaOpcode::BATCH {
+            self.most_together = 1;
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state == LineState::Open
+    }
+}
