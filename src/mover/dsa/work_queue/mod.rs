@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use self::attributes::Attributes;
 pub use self::unusable::{Reason, Unusable};
-use super::capabilities::{Allowance, DeviceCapabilities, WorkQueueCapabilities};
+use super::capabilities::{Allowance, DeviceCapabilities, Mode, WorkQueueCapabilities};
 
 /// Where devices are looked for.
 ///
@@ -205,17 +205,48 @@ impl WorkQueue {
         Attributes(&self.path).text(name)
     }
 
+    /// Whether somebody has this dedicated queue, as its attribute `clients` tells without its being opened: then what
+    /// [`open`](super::open) would say. To open a dedicated queue, for however short, keeps others out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::dsa::{Roots, discover};
+    /// for queue in discover(&Roots::system()).usable {
+    ///     println!("{}: {}", queue.id, if queue.taken().is_some() { "taken" } else { "free, or shared" });
+    /// }
+    /// ```
+    #[must_use]
+    pub fn taken(&self) -> Option<Unusable> {
+        let clients = || self.attribute("clients")?.parse::<u64>().ok();
+        let is_taken = self.capabilities.mode == Mode::Dedicated && clients().is_some_and(|clients| clients > 0);
+        is_taken.then(|| self.in_use())
+    }
+
+    fn in_use(&self) -> Unusable {
+        let remedy = format!("sudo fuser -v {}", remedy::word(&self.node));
+        self.unusable(Reason::InUse).mended_by(remedy)
+    }
+
+    /// It is its device file that is at fault.
+    pub(super) fn unusable(&self, reason: Reason) -> Unusable {
+        Unusable::new(&self.node, reason).of(self.id)
+    }
+
     /// Why its device file could not be opened.
     pub(super) fn not_opened(&self, error: &io::Error) -> Unusable {
-        let unusable = |reason| Unusable::new(&self.node, reason);
-        match error.raw_os_error().unwrap_or(libc::EIO) {
-            libc::EBUSY => unusable(Reason::InUse).mended_by(format!("fuser -v {}", self.node.display())),
-            libc::ENOENT => unusable(Reason::NoNode),
-            // The driver binds the process's address space here.
-            errno @ (libc::ENODEV | libc::ENXIO | libc::EINVAL) => {
-                unusable(Reason::NotOpened(errno)).mended_by(remedy::KERNEL_PARAMETERS.to_owned())
-            }
-            errno => inspection::may_be_opened(&self.node).err().unwrap_or(unusable(Reason::NotOpened(errno))),
+        let reason = match error.raw_os_error().unwrap_or(libc::EIO) {
+            libc::EBUSY => return self.in_use(),
+            libc::ENOENT => Reason::NoNode,
+            errno => Reason::NotOpened(errno),
+        };
+        // The driver binds the process's address space here.
+        if reason.is_no_sva() {
+            return self.unusable(reason).mended_by(remedy::KERNEL_PARAMETERS.to_owned());
+        }
+        match (&reason, inspection::may_be_opened(&self.node)) {
+            (Reason::NotOpened(_), Err(unusable)) => unusable.of(self.id),
+            _ => self.unusable(reason),
         }
     }
 }
@@ -280,7 +311,7 @@ fn look_at_device(roots: &Roots, id: u32, found: &mut Discovery) {
     for id in queues {
         match inspection::queue(roots, &device, id) {
             Ok(queue) => found.usable.push(queue),
-            Err(unusable) => found.unusable.push(unusable),
+            Err(unusable) => found.unusable.push(unusable.of(id)),
         }
     }
 }
