@@ -3,7 +3,7 @@
 //! It changes nothing and asks only what its commands ask too, so that what it says of a place is what `memring log`
 //! and `memring cp --durable` would meet there.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,8 @@ use serde_json::{Value, json};
 use crate::durability;
 use crate::failure::{Failure, reason};
 use crate::file_system::FileSystem;
+use crate::io_uring;
 use crate::mounts::Durable;
-
-/// The kernel's switch for io_uring, since Linux 6.6.
-const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
 
 /// Arguments of `memring info`.
 #[derive(Debug, Args)]
@@ -45,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let found = Found {
         cpus: thread::available_parallelism().ok().map(usize::from),
         cache_flush: durability::cache_flush(),
-        refusal: durability::io_uring_refusal().map(|error| why_refused(&error)),
+        refusal: io_uring::refusal(),
         flushes_by: durability::flushes_by()?,
         place: options.path.as_deref().map(look_at).transpose()?,
     };
@@ -62,21 +60,6 @@ fn look_at(path: &Path) -> Result<(PathBuf, FileSystem), Failure> {
         rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(cannot)?;
     let file_system = FileSystem::of(File::from(named)).map_err(cannot)?;
     Ok((path.to_owned(), file_system))
-}
-
-/// In the system's words, and by whose doing, if that can be told.
-fn why_refused(error: &io::Error) -> String {
-    let words = reason(error);
-    let switch = fs::read_to_string(SWITCH).ok().and_then(|text| text.trim().parse().ok());
-    match (error.raw_os_error(), switch) {
-        (Some(libc::ENOSYS), _) => format!("{words}: this kernel has no io_uring, or a filter hides it"),
-        (Some(libc::EPERM), Some(2)) => format!("{words}: kernel.io_uring_disabled is 2, for everybody"),
-        (Some(libc::EPERM), Some(1)) => {
-            format!("{words}: kernel.io_uring_disabled is 1, for all but kernel.io_uring_group and CAP_SYS_ADMIN")
-        }
-        (Some(libc::EPERM | libc::EACCES), _) => format!("{words}: a filter of system calls (seccomp) or a policy"),
-        _ => words,
-    }
 }
 
 impl Found {

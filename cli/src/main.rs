@@ -7,11 +7,13 @@
 mod copy;
 mod cp;
 mod destination;
+mod doctor;
 mod durability;
 mod failed_chunks;
 mod failure;
 mod file_system;
 mod info;
+mod io_uring;
 mod log;
 mod mounts;
 mod report;
@@ -45,6 +47,9 @@ enum Command {
     Log(log::Options),
     /// Say what this machine offers: CPUs, cache flushes, io_uring, and whether a place can be durable.
     Info(info::Options),
+    /// Say what stands in the way of Intel DSA and io_uring on this machine, and which command would mend it.
+    #[command(after_help = doctor::STATUS)]
+    Doctor(doctor::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,12 +58,13 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let (who, done) = match &command {
-        Command::Cp(options) => ("memring: cp", cp::run(options)),
-        Command::Log(options) => ("memring: log", log::run(options)),
-        Command::Info(options) => ("memring: info", info::run(options)),
+        Command::Cp(options) => ("memring: cp", cp::run(options).map(|()| ExitCode::SUCCESS)),
+        Command::Log(options) => ("memring: log", log::run(options).map(|()| ExitCode::SUCCESS)),
+        Command::Info(options) => ("memring: info", info::run(options).map(|()| ExitCode::SUCCESS)),
+        Command::Doctor(options) => ("memring: doctor", doctor::run(options)),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failed(who, &failure),
     }
 }

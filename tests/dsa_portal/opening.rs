@@ -54,7 +54,7 @@ impl Machine {
 
     fn refusal_of(&self, queue: &WorkQueue, way: Way) -> Unusable {
         let unusable = open(queue, way).unwrap_err();
-        assert_eq!(unusable.path, self.node());
+        assert_eq!((unusable.path.as_path(), unusable.queue), (self.node().as_path(), Some(queue.id)));
         unusable
     }
 }
@@ -121,8 +121,26 @@ fn a_dedicated_queue_that_somebody_has() {
         refuse(libc::SYS_openat, libc::O_RDWR | libc::O_CLOEXEC, libc::EBUSY);
         let unusable = machine.refusal(Way::Best);
         assert_eq!(unusable.reason, Reason::InUse);
-        assert_eq!(unusable.remedy.unwrap(), format!("fuser -v {}", machine.node().display()));
+        assert_eq!(unusable.remedy.unwrap(), format!("sudo fuser -v {}", machine.node().display()));
     });
+}
+
+/// The driver counts who has a queue open, so nobody is kept out by a look.
+#[test]
+fn a_dedicated_queue_is_seen_to_be_taken_without_being_opened() {
+    for (mode, clients, is_taken) in [
+        (Mode::Dedicated, "1\n", true),
+        (Mode::Dedicated, "0\n", false),
+        (Mode::Dedicated, "many\n", false),
+        (Mode::Shared, "3\n", false),
+    ] {
+        let machine = Machine::new(mode);
+        let queue = machine.queue();
+        assert_eq!(queue.taken(), None);
+        fs::write(machine.folder.path().join("bus/dsa3/wq3.1/clients"), clients).unwrap();
+        let taken = queue.taken().map(|unusable| (unusable.path, unusable.queue, unusable.reason));
+        assert_eq!(taken, is_taken.then(|| (machine.node(), Some(queue.id), Reason::InUse)), "{mode} {clients:?}");
+    }
 }
 
 #[test]

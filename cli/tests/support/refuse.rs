@@ -26,12 +26,14 @@ pub(crate) const fn refusal(call: c_long, error: i32) -> Refusal {
     Refusal { call, only: None, error }
 }
 
+/// Every call of this number that has one of these bits in this argument.
+pub(crate) const fn refusal_of(call: c_long, argument: u32, bits: u32, error: i32) -> Refusal {
+    Refusal { call, only: Some((argument, bits)), error }
+}
+
 /// `openat` of files without a name.
-pub(crate) const NO_UNNAMED_FILES: Refusal = Refusal {
-    call: libc::SYS_openat,
-    only: Some((2, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u32)),
-    error: libc::EOPNOTSUPP,
-};
+pub(crate) const NO_UNNAMED_FILES: Refusal =
+    refusal_of(libc::SYS_openat, 2, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u32, libc::EOPNOTSUPP);
 
 /// Makes the command run with these refusals.
 pub(crate) fn refuse(command: &mut Command, refusals: &[Refusal]) {
@@ -70,10 +72,19 @@ pub(crate) fn obey_permissions(command: &mut Command) {
 
 /// Makes the command run with this limit of file sizes.
 pub(crate) fn limit_file_size(command: &mut Command, bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    limit(command, libc::RLIMIT_FSIZE, bytes, bytes);
+}
+
+/// Makes the command run with this limit of memory that it locks, which it may raise as far as that.
+pub(crate) fn limit_locked_memory(command: &mut Command, bytes: u64, most: u64) {
+    limit(command, libc::RLIMIT_MEMLOCK, bytes, most);
+}
+
+fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, bytes: u64, most: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: most };
     let set = move || {
         // SAFETY: the limit outlives the call.
-        match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } {
+        match unsafe { libc::setrlimit(resource, &limit) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }

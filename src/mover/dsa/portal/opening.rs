@@ -104,7 +104,7 @@ pub fn open(queue: &WorkQueue, way: Way) -> Result<Opened, Unusable> {
     }
     map(file, queue).or_else(|(file, error)| match error.raw_os_error().unwrap_or(libc::EIO) {
         libc::EPERM => Ok(write(file, queue)),
-        errno => Err(Unusable::new(&queue.node, Reason::NotMapped(errno))),
+        errno => Err(queue.unusable(Reason::NotMapped(errno))),
     })
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::attributes::Attributes;
 use super::remedy::{self, Configured};
-use super::unusable::{NO_SVA, Reason, Unusable};
+use super::unusable::{Reason, Unusable};
 use super::{Device, QueueId, Roots, WorkQueue, names};
 use crate::mover::dsa::capabilities::{
     DeviceCapabilities, GenCap, Mode, OperationSet, VERSION_1, WorkQueueCapabilities, hexadecimal,
@@ -99,9 +99,10 @@ pub(super) fn device_is_ready(device: &Device, queues: &[QueueId]) -> Result<(),
     match device.state.as_str() {
         "enabled" => Ok(()),
         "disabled" => {
-            let status = command_status(device);
-            let unusable = unusable(Reason::DeviceDisabled(status));
-            Err(unusable.mended_by(how_to_enable(device, status, queues)))
+            let reason = Reason::DeviceDisabled(command_status(device));
+            let remedy =
+                if reason.is_no_sva() { remedy::KERNEL_PARAMETERS.to_owned() } else { how_to_enable(device, queues) };
+            Err(unusable(reason).mended_by(remedy))
         }
         state => Err(unusable(Reason::DeviceState(state.to_owned())).mended_by(remedy::READ_LOG.to_owned())),
     }
@@ -114,10 +115,7 @@ fn command_status(device: &Device) -> Option<u32> {
 }
 
 /// A disabled device: one of its queues may be configured already.
-fn how_to_enable(device: &Device, status: Option<u32>, queues: &[QueueId]) -> String {
-    if status == Some(NO_SVA) {
-        return remedy::KERNEL_PARAMETERS.to_owned();
-    }
+fn how_to_enable(device: &Device, queues: &[QueueId]) -> String {
     let is_for_users = |id: &&QueueId| {
         let path = device.path.join(id.to_string());
         let attributes = Attributes(&path);
@@ -126,7 +124,7 @@ fn how_to_enable(device: &Device, status: Option<u32>, queues: &[QueueId]) -> St
     match (queues.iter().find(is_for_users), queues.first()) {
         (Some(id), _) => configured(*id, Attributes(&device.path.join(id.to_string()))).enable_with_device(),
         (None, Some(id)) => configured(*id, Attributes(&device.path.join(id.to_string()))).configure_all(),
-        (None, None) => format!("accel-config enable-device dsa{}", device.id),
+        (None, None) => format!("sudo accel-config enable-device dsa{}", device.id),
     }
 }
 
@@ -181,10 +179,9 @@ fn is_enabled_for_users(attributes: Attributes<'_>, device: &Device, configured:
     match state.as_str() {
         "enabled" => Ok(()),
         "disabled" => {
-            let status = command_status(device);
-            let remedy =
-                if status == Some(NO_SVA) { remedy::KERNEL_PARAMETERS.to_owned() } else { configured.enable() };
-            Err(unusable(Reason::QueueDisabled(status)).mended_by(remedy))
+            let reason = Reason::QueueDisabled(command_status(device));
+            let remedy = if reason.is_no_sva() { remedy::KERNEL_PARAMETERS.to_owned() } else { configured.enable() };
+            Err(unusable(reason).mended_by(remedy))
         }
         _ => Err(unusable(Reason::QueueState(state)).mended_by(remedy::READ_LOG.to_owned())),
     }
@@ -249,7 +246,7 @@ fn node(roots: &Roots, device: &Device, attributes: Attributes<'_>, id: QueueId)
             Err(error) => return Err(Unusable::new(candidate, Reason::unreadable(&error))),
         }
     }
-    let remedy = format!("give it to the container, as by docker run --device {}", plain.display());
+    let remedy = format!("give it to the container, as by docker run --device {}", remedy::word(&plain));
     Err(Unusable::new(plain, Reason::NoNode).mended_by(remedy))
 }
 
@@ -266,7 +263,7 @@ pub(super) fn may_be_opened(node: &Path) -> Result<(), Unusable> {
     match (errno, fs::metadata(node)) {
         (rustix::io::Errno::ACCESS | rustix::io::Errno::PERM, Ok(metadata)) => {
             let (mode, owner) = (metadata.permissions().mode() & 0o777, metadata.uid());
-            let remedy = format!("sudo chown \"$USER\" {}", node.display());
+            let remedy = format!("sudo chown \"$USER\" {}", remedy::word(node));
             Err(unusable(Reason::Forbidden { mode, owner }).mended_by(remedy))
         }
         _ => Err(unusable(Reason::Unreadable(errno.raw_os_error()))),

@@ -19,76 +19,19 @@
 mod attributes;
 mod inspection;
 mod remedy;
+mod roots;
 mod unusable;
 
 use core::fmt;
-use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::attributes::Attributes;
+pub use self::roots::Roots;
 pub use self::unusable::{Reason, Unusable};
-use super::capabilities::{Allowance, DeviceCapabilities, WorkQueueCapabilities};
-
-/// Where devices are looked for.
-///
-/// # Examples
-///
-/// ```
-/// use memring::dsa::Roots;
-/// assert_eq!(Roots::system().dev, std::path::Path::new("/dev/dsa"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Roots {
-    /// The folder with `dsa0` and so on.
-    pub sysfs: PathBuf,
-    /// The folder with `wq0.0` and so on.
-    pub dev: PathBuf,
-}
-
-impl Roots {
-    /// Set to a folder, this takes the place of `/sys/bus/dsa/devices`.
-    pub const SYSFS_VARIABLE: &'static str = "MEMRING_DSA_SYSFS";
-    /// Set to a folder, this takes the place of `/dev/dsa`.
-    pub const DEV_VARIABLE: &'static str = "MEMRING_DSA_DEV";
-
-    /// Those of Linux.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use memring::dsa::Roots;
-    /// assert_eq!(Roots::system().sysfs, std::path::Path::new("/sys/bus/dsa/devices"));
-    /// ```
-    #[must_use]
-    pub fn system() -> Self {
-        Self { sysfs: "/sys/bus/dsa/devices".into(), dev: "/dev/dsa".into() }
-    }
-
-    /// Those of Linux, unless the environment names others by [`SYSFS_VARIABLE`](Self::SYSFS_VARIABLE) and
-    /// [`DEV_VARIABLE`](Self::DEV_VARIABLE).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use memring::dsa::{Roots, discover};
-    /// for unusable in discover(&Roots::from_env()).unusable {
-    ///     println!("{unusable}");
-    /// }
-    /// ```
-    #[must_use]
-    pub fn from_env() -> Self {
-        let named = |variable, root: PathBuf| match env::var_os(variable) {
-            Some(path) if path != OsString::new() => PathBuf::from(path),
-            _ => root,
-        };
-        let Self { sysfs, dev } = Self::system();
-        Self { sysfs: named(Self::SYSFS_VARIABLE, sysfs), dev: named(Self::DEV_VARIABLE, dev) }
-    }
-}
+use super::capabilities::{Allowance, DeviceCapabilities, Mode, WorkQueueCapabilities};
 
 /// A device.
 #[derive(Clone, Debug)]
@@ -205,17 +148,48 @@ impl WorkQueue {
         Attributes(&self.path).text(name)
     }
 
+    /// Whether somebody has this dedicated queue, as its attribute `clients` tells without its being opened: then what
+    /// [`open`](super::open) would say. To open a dedicated queue, for however short, keeps others out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::dsa::{Roots, discover};
+    /// for queue in discover(&Roots::system()).usable {
+    ///     println!("{}: {}", queue.id, if queue.taken().is_some() { "taken" } else { "free, or shared" });
+    /// }
+    /// ```
+    #[must_use]
+    pub fn taken(&self) -> Option<Unusable> {
+        let clients = || self.attribute("clients")?.parse::<u64>().ok();
+        let is_taken = self.capabilities.mode == Mode::Dedicated && clients().is_some_and(|clients| clients > 0);
+        is_taken.then(|| self.in_use())
+    }
+
+    fn in_use(&self) -> Unusable {
+        let remedy = format!("sudo fuser -v {}", remedy::word(&self.node));
+        self.unusable(Reason::InUse).mended_by(remedy)
+    }
+
+    /// It is its device file that is at fault.
+    pub(super) fn unusable(&self, reason: Reason) -> Unusable {
+        Unusable::new(&self.node, reason).of(self.id)
+    }
+
     /// Why its device file could not be opened.
     pub(super) fn not_opened(&self, error: &io::Error) -> Unusable {
-        let unusable = |reason| Unusable::new(&self.node, reason);
-        match error.raw_os_error().unwrap_or(libc::EIO) {
-            libc::EBUSY => unusable(Reason::InUse).mended_by(format!("fuser -v {}", self.node.display())),
-            libc::ENOENT => unusable(Reason::NoNode),
-            // The driver binds the process's address space here.
-            errno @ (libc::ENODEV | libc::ENXIO | libc::EINVAL) => {
-                unusable(Reason::NotOpened(errno)).mended_by(remedy::KERNEL_PARAMETERS.to_owned())
-            }
-            errno => inspection::may_be_opened(&self.node).err().unwrap_or(unusable(Reason::NotOpened(errno))),
+        let reason = match error.raw_os_error().unwrap_or(libc::EIO) {
+            libc::EBUSY => return self.in_use(),
+            libc::ENOENT => Reason::NoNode,
+            errno => Reason::NotOpened(errno),
+        };
+        // The driver binds the process's address space here.
+        if reason.is_no_sva() {
+            return self.unusable(reason).mended_by(remedy::KERNEL_PARAMETERS.to_owned());
+        }
+        match (&reason, inspection::may_be_opened(&self.node)) {
+            (Reason::NotOpened(_), Err(unusable)) => unusable.of(self.id),
+            _ => self.unusable(reason),
         }
     }
 }
@@ -280,7 +254,7 @@ fn look_at_device(roots: &Roots, id: u32, found: &mut Discovery) {
     for id in queues {
         match inspection::queue(roots, &device, id) {
             Ok(queue) => found.usable.push(queue),
-            Err(unusable) => found.unusable.push(unusable),
+            Err(unusable) => found.unusable.push(unusable.of(id)),
         }
     }
 }

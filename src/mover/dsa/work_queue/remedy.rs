@@ -1,16 +1,23 @@
 //! The commands that mend a configuration: those of accel-config, which is what administrators have.
 //!
+//! They are written to be pasted into a shell by a user who may use sudo, so what stands in them of a path is
+//! [quoted](word).
+//!
 //! Source: accel-config(1) and its sub-commands. A queue's size and group can be changed only while its device is
 //! disabled, its type and driver while it is disabled itself.
+
+use core::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::QueueId;
 use crate::mover::dsa::capabilities::{Mode, WorkQueueCapabilities};
 
 /// Without it the driver gives no process its address space on the device.
 pub(super) const KERNEL_PARAMETERS: &str = "boot with intel_iommu=on,sm_on on the kernel's command line";
-pub(super) const LOAD_DRIVER: &str = "modprobe idxd";
+pub(super) const LOAD_DRIVER: &str = "sudo modprobe idxd";
 /// The driver says in the log what the device said; there is no command that always brings it back.
-pub(super) const READ_LOG: &str = "dmesg | grep idxd";
+pub(super) const READ_LOG: &str = "sudo dmesg | grep idxd";
 
 /// The entries that a queue gets if its administrator has no other wish.
 const SIZE: u32 = 16;
@@ -33,7 +40,7 @@ impl Configured {
     }
 
     pub(super) fn enable(self) -> String {
-        format!("accel-config enable-wq {}", self.name())
+        format!("sudo accel-config enable-wq {}", self.name())
     }
 
     fn driver(self) -> &'static str {
@@ -43,12 +50,12 @@ impl Configured {
     /// Gives a queue that has entries to users.
     pub(super) fn give_to_users(self) -> String {
         if self.size == 0 {
-            return format!("accel-config disable-device dsa{}; {}", self.id.device, self.configure_all());
+            return format!("sudo accel-config disable-device dsa{}; {}", self.id.device, self.configure_all());
         }
         let name = self.name();
-        let disable = if self.is_enabled { format!("accel-config disable-wq {name} && ") } else { String::new() };
+        let disable = if self.is_enabled { format!("sudo accel-config disable-wq {name} && ") } else { String::new() };
         let driver = self.driver();
-        format!("{disable}accel-config config-wq {name} --type=user{driver} --name=memring && {}", self.enable())
+        format!("{disable}sudo accel-config config-wq {name} --type=user{driver} --name=memring && {}", self.enable())
     }
 
     /// Puts the queue and an engine into a group; its device must be disabled, and is enabled.
@@ -60,20 +67,43 @@ impl Configured {
         let (batch, transfer) =
             (WorkQueueCapabilities::DEFAULT_MAX_BATCH, WorkQueueCapabilities::DEFAULT_MAX_TRANSFER_BYTES);
         format!(
-            "accel-config config-engine dsa{device}/engine{device}.0 --group-id=0 && accel-config config-wq {name} \
-             --group-id=0 --mode={mode} --wq-size={size}{threshold} --type=user{driver} --name=memring --priority=10 \
-             --block-on-fault=0 --max-batch-size={batch} --max-transfer-size={transfer} && {}",
+            "sudo accel-config config-engine dsa{device}/engine{device}.0 --group-id=0 && sudo accel-config config-wq \
+             {name} --group-id=0 --mode={mode} --wq-size={size}{threshold} --type=user{driver} --name=memring \
+             --priority=10 --block-on-fault=0 --max-batch-size={batch} --max-transfer-size={transfer} && {}",
             self.enable_with_device()
         )
     }
 
     /// The queue is configured; only nothing is enabled.
     pub(super) fn enable_with_device(self) -> String {
-        format!("accel-config enable-device dsa{} && {}", self.id.device, self.enable())
+        format!("sudo accel-config enable-device dsa{} && {}", self.id.device, self.enable())
     }
 
     /// The device is enabled, and this queue's group must change.
     pub(super) fn regroup(self) -> String {
-        format!("accel-config disable-device dsa{} && {}", self.id.device, self.configure_all())
+        format!("sudo accel-config disable-device dsa{} && {}", self.id.device, self.configure_all())
+    }
+}
+
+/// The path as one word of a shell: bare where that is safe, else in quotes; what is no text or would move a terminal's
+/// cursor, in the quotes with a dollar that know escapes (bash, zsh, and POSIX since 2024).
+pub(super) fn word(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let is_bare = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,".contains(byte);
+    match path.to_str() {
+        Some(text) if !text.is_empty() && bytes.iter().all(is_bare) => text.to_owned(),
+        Some(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        _ => {
+            let mut word = "$'".to_owned();
+            for byte in bytes {
+                match byte {
+                    b'\'' | b'\\' => word.extend(['\\', char::from(*byte)]),
+                    b' '..=b'~' => word.push(char::from(*byte)),
+                    // Three octal digits: no more are read, whatever follows. A String takes everything.
+                    _ => _ = write!(word, "\\{byte:03o}"),
+                }
+            }
+            word + "'"
+        }
     }
 }

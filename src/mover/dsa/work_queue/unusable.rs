@@ -4,6 +4,8 @@ use core::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::QueueId;
+
 /// A device or a work queue that cannot be used: where the fault lies, what it is, and what would mend it.
 ///
 /// # Examples
@@ -19,6 +21,8 @@ use std::path::PathBuf;
 pub struct Unusable {
     /// The attribute, folder or device file at fault.
     pub path: PathBuf,
+    /// The queue at fault; nothing, if it is the device or the bus.
+    pub queue: Option<QueueId>,
     /// What is wrong with it.
     pub reason: Reason,
     /// The command that would mend it, or what else there is to do.
@@ -27,7 +31,11 @@ pub struct Unusable {
 
 impl Unusable {
     pub(in super::super) fn new(path: impl Into<PathBuf>, reason: Reason) -> Self {
-        Self { path: path.into(), reason, remedy: None }
+        Self { path: path.into(), queue: None, reason, remedy: None }
+    }
+
+    pub(in super::super) fn of(self, queue: QueueId) -> Self {
+        Self { queue: Some(queue), ..self }
     }
 
     pub(super) fn mended_by(self, remedy: String) -> Self {
@@ -111,10 +119,31 @@ impl Reason {
     pub(super) fn unreadable(error: &io::Error) -> Self {
         Self::Unreadable(error.raw_os_error().unwrap_or(libc::EIO))
     }
+
+    /// Whether what is missing is that the device knows the address spaces of processes: PASID is off, the driver
+    /// refused the queue for that, or could not bind a process to it. Then no configuration of the device helps, but
+    /// the IOMMU's does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::dsa::Reason;
+    /// assert!(Reason::NoPasid.is_no_sva());
+    /// assert!(!Reason::QueueDisabled(None).is_no_sva());
+    /// ```
+    #[must_use]
+    pub fn is_no_sva(&self) -> bool {
+        match self {
+            Self::NoPasid => true,
+            Self::DeviceDisabled(status) | Self::QueueDisabled(status) => *status == Some(NO_SVA),
+            Self::NotOpened(errno) => matches!(*errno, libc::ENODEV | libc::ENXIO | libc::EINVAL),
+            _ => false,
+        }
+    }
 }
 
-/// The driver's `IDXD_SCMD_WQ_NO_SVM_SUPPORT` and its kin say why it refuses a queue for users: no SVA.
-pub(super) const NO_SVA: u32 = 0x8011_0000;
+/// The driver's status `IDXD_SCMD_WQ_USER_NO_IOMMU`: a queue for users, and no SVA.
+const NO_SVA: u32 = 0x8011_0000;
 
 fn after_command(f: &mut fmt::Formatter<'_>, status: Option<u32>) -> fmt::Result {
     match status {
