@@ -9,6 +9,7 @@ mod cp;
 mod destination;
 mod doctor;
 mod durability;
+mod emulate;
 mod failed_chunks;
 mod failure;
 mod file_system;
@@ -50,6 +51,8 @@ enum Command {
     /// Say what stands in the way of Intel DSA and io_uring on this machine, and which command would mend it.
     #[command(after_help = doctor::STATUS)]
     Doctor(doctor::Options),
+    /// Run a program on a machine with an Intel DSA that is not there: memring's strict model does the work.
+    Emulate(emulate::Options),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Log(options) => ("memring: log", log::run(options).map(|()| ExitCode::SUCCESS)),
         Command::Info(options) => ("memring: info", info::run(options).map(|()| ExitCode::SUCCESS)),
         Command::Doctor(options) => ("memring: doctor", doctor::run(options)),
+        Command::Emulate(options) => ("memring: emulate", emulate::run(options)),
     };
     match done {
         Ok(code) => code,

@@ -39,6 +39,8 @@ struct Leftover {
 static LEFTOVER: OnceLock<Leftover> = OnceLock::new();
 /// Whether stderr is a terminal.
 static ON_TERMINAL: OnceLock<bool> = OnceLock::new();
+/// Whose the requests are, if not the command's own.
+static CHILD: OnceLock<libc::pid_t> = OnceLock::new();
 /// What is said of the end.
 static LAST_WORDS: OnceLock<String> = OnceLock::new();
 
@@ -55,6 +57,22 @@ pub(crate) fn install(command: &str) {
             set(signal, on_request as *const () as libc::sighandler_t);
         }
     }
+}
+
+/// From now on requests to end are the child's: what the terminal sends to both is left to it, and the rest is passed
+/// on to the child that [`pass_on_to`] names.
+pub(crate) fn leave_to_child() {
+    for signal in REQUESTS {
+        if action(signal, None).sa_sigaction != libc::SIG_IGN {
+            set(signal, on_request_to_child as *const () as libc::sighandler_t);
+        }
+    }
+}
+
+/// This child is the one.
+pub(crate) fn pass_on_to(child: u32) {
+    // Set once: a command has one child.
+    let _ = CHILD.set(libc::pid_t::try_from(child).unwrap_or(0));
 }
 
 /// While this lives, requests to end wait: on this thread, and on threads that it starts, for good.
@@ -126,11 +144,20 @@ fn set(signal: c_int, handler: libc::sighandler_t) {
 /// The action of a signal before this call.
 fn action(signal: c_int, new: Option<&libc::sigaction>) -> libc::sigaction {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: `new` is null or an action whose handler is `on_request`, with the signature that is asked for without
-    // SA_SIGINFO, or libc's constant, for which no signature matters; `before` has room for one.
+    // SAFETY: `new` is null or an action whose handler is one of this file, with the signature that is asked for
+    // without SA_SIGINFO, or libc's constant, for which no signature matters; `before` has room for one.
     unsafe { libc::sigaction(signal, new.map_or(ptr::null(), ptr::from_ref), before.as_mut_ptr()) };
     // SAFETY: the call can fail only for signals that do not exist or cannot be handled, so it has filled it.
     unsafe { before.assume_init() }
+}
+
+/// Passes on what comes to the command alone.
+extern "C" fn on_request_to_child(signal: c_int) {
+    let is_from_terminal = signal == libc::SIGINT || signal == libc::SIGQUIT;
+    if let Some(child) = CHILD.get().filter(|child| **child > 0 && !is_from_terminal) {
+        // SAFETY: it takes numbers. The child was not waited for yet, or the command is about to end.
+        unsafe { libc::kill(*child, signal) };
+    }
 }
 
 /// Removes what would be left behind, says so, ends the process.

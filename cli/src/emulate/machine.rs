@@ -1,0 +1,175 @@
+//! A machine with a DSA, as far as files show it: sysfs, the device file, and what the library needs.
+//!
+//! ```text
+//!  /sys/bus/dsa/devices/       dsa0, wq0.0, group0.0, engine0.0: links
+//!              /emulated/dsa0  the attributes; in it the folders of the queue, the group, the engine
+//!  /dev/dsa/wq0.0              the device file: a page
+//!      /char/236:0             a link to it
+//!      /memring/               the library, and the page with the counts
+//! ```
+//!
+//! Source: Linux `Documentation/ABI/stable/sysfs-driver-dma-idxd`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use memring::dsa::{DeviceCapabilities, Mode, VERSION_1, WorkQueueCapabilities};
+
+use super::{layout, namespace};
+use crate::failure::Failure;
+
+const BUS: &str = "/sys/bus/dsa";
+const DEVICE_FILES: &str = "/dev/dsa";
+/// Where the library and the counts are.
+const OWN: &str = "/dev/memring";
+/// The major number of the device file, as it was on the machine that the attributes are from.
+const MAJOR: u32 = 236;
+
+/// What is to be there.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) device: DeviceCapabilities,
+    pub(super) queue: WorkQueueCapabilities,
+}
+
+/// What the library is told of.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) library: PathBuf,
+    pub(super) page: PathBuf,
+}
+
+impl Machine {
+    /// Makes the files, in the view that this process has to itself.
+    pub(super) fn make(&self, library: &[u8]) -> Result<Made, Failure> {
+        let chars = namespace::links(Path::new("/dev/char"));
+        namespace::cover(Path::new("/sys/bus"), &["dsa"])?;
+        namespace::cover(Path::new("/dev"), &["dsa", "char", "memring"])?;
+        self.show().map_err(|error| Failure::system("make", Path::new(BUS), error))?;
+        self.device_file(&chars).map_err(|error| Failure::system("make", Path::new(DEVICE_FILES), error))?;
+        own(library).map_err(|error| Failure::system("make", Path::new(OWN), error))
+    }
+
+    fn show(&self) -> io::Result<()> {
+        let bus = Path::new(BUS);
+        let device = bus.join("emulated/dsa0");
+        let [queue, group, engine] = ["wq0.0", "group0.0", "engine0.0"].map(|name| device.join(name));
+        put(&device, &self.device_attributes())?;
+        put(&queue, &self.queue_attributes())?;
+        put(&group, &GROUP.map(|(name, value)| (name, value.to_owned())))?;
+        put(&engine, &[("group_id", "0".to_owned())])?;
+        for driver in ["idxd", "user", "dmaengine"] {
+            fs::create_dir_all(bus.join("drivers").join(driver))?;
+        }
+        let devices = bus.join("devices");
+        fs::create_dir(&devices)?;
+        namespace::link(
+            &devices,
+            &[
+                ("dsa0", PathBuf::from("../emulated/dsa0")),
+                ("wq0.0", PathBuf::from("../emulated/dsa0/wq0.0")),
+                ("group0.0", PathBuf::from("../emulated/dsa0/group0.0")),
+                ("engine0.0", PathBuf::from("../emulated/dsa0/engine0.0")),
+            ],
+        )
+    }
+
+    fn device_file(&self, chars: &[(impl AsRef<std::ffi::OsStr>, PathBuf)]) -> io::Result<()> {
+        let (folder, chars_folder) = (Path::new(DEVICE_FILES), Path::new("/dev/char"));
+        fs::create_dir(folder)?;
+        fs::write(folder.join("wq0.0"), [0; 4096])?;
+        fs::set_permissions(folder.join("wq0.0"), fs::Permissions::from_mode(0o600))?;
+        fs::create_dir(chars_folder)?;
+        namespace::link(chars_folder, chars)?;
+        namespace::link(chars_folder, &[(format!("{MAJOR}:0"), PathBuf::from("../dsa/wq0.0"))])
+    }
+
+    fn device_attributes(&self) -> Vec<(&'static str, String)> {
+        let device = &self.device;
+        let mut attributes = vec![
+            ("version", format!("{:#x}", device.version)),
+            ("state", "enabled".to_owned()),
+            ("gen_cap", format!("{:#x}", device.gen_cap.bits())),
+            ("op_cap", device.op_cap.to_string()),
+            ("max_groups", "4".to_owned()),
+            ("max_work_queues", "8".to_owned()),
+            ("max_engines", "4".to_owned()),
+            ("max_work_queues_size", MOST_ENTRIES.to_string()),
+            ("max_batch_size", device.max_batch.to_string()),
+            ("max_transfer_size", device.max_transfer_bytes.to_string()),
+            ("ims_size", "2048".to_owned()),
+            ("numa_node", "0".to_owned()),
+            ("configurable", "1".to_owned()),
+            ("clients", "0".to_owned()),
+            ("pasid_enabled", "1".to_owned()),
+            ("cdev_major", MAJOR.to_string()),
+            ("cmd_status", "0x0".to_owned()),
+            ("errors", "0x00000000 0x00000000 0x00000000 0x00000000".to_owned()),
+            ("max_read_buffers", "96".to_owned()),
+            ("read_buffer_limit", "0".to_owned()),
+        ];
+        if device.version > VERSION_1 {
+            attributes.push(("event_log_size", "64".to_owned()));
+        }
+        attributes
+    }
+
+    fn queue_attributes(&self) -> Vec<(&'static str, String)> {
+        let queue = &self.queue;
+        let threshold = if queue.mode == Mode::Shared { queue.threshold } else { 0 };
+        vec![
+            ("type", "user".to_owned()),
+            ("driver_name", "user".to_owned()),
+            ("state", "enabled".to_owned()),
+            ("mode", queue.mode.to_string()),
+            ("group_id", "0".to_owned()),
+            ("size", queue.size.to_string()),
+            ("threshold", threshold.to_string()),
+            ("priority", "10".to_owned()),
+            ("block_on_fault", u8::from(queue.blocks_on_fault).to_string()),
+            ("max_transfer_size", queue.max_transfer_bytes.to_string()),
+            ("max_batch_size", queue.max_batch.to_string()),
+            ("cdev_minor", "0".to_owned()),
+            ("name", "memring".to_owned()),
+            ("clients", "0".to_owned()),
+            ("ats_disable", "0".to_owned()),
+            ("prs_disable", "0".to_owned()),
+            ("occupancy", "0".to_owned()),
+            ("enqcmds_retries", "32".to_owned()),
+            ("op_config", queue.op_config.intersection(self.device.op_cap).to_string()),
+        ]
+    }
+}
+
+/// The most entries that a device shares out to its queues.
+pub(super) const MOST_ENTRIES: u32 = 128;
+
+const GROUP: [(&str, &str); 9] = [
+    ("engines", "engine0.0"),
+    ("work_queues", "wq0.0"),
+    ("read_buffers_reserved", "0"),
+    ("read_buffers_allowed", "96"),
+    ("use_read_buffer_limit", "0"),
+    ("traffic_class_a", "1"),
+    ("traffic_class_b", "1"),
+    ("desc_progress_limit", "0"),
+    ("batch_progress_limit", "0"),
+];
+
+fn put(folder: &Path, attributes: &[(&str, String)]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    attributes.iter().try_for_each(|(name, value)| fs::write(folder.join(name), format!("{value}\n")))
+}
+
+fn own(library: &[u8]) -> io::Result<Made> {
+    let folder = Path::new(OWN);
+    fs::create_dir(folder)?;
+    let made = Made { library: folder.join("libmemring_emulator.so"), page: folder.join("page") };
+    fs::write(&made.library, library)?;
+    fs::write(&made.page, [0; layout::WORDS * size_of::<u64>()])?;
+    // For programs that have given up their rights.
+    fs::set_permissions(&made.page, fs::Permissions::from_mode(0o666))?;
+    Ok(made)
+}

@@ -1,0 +1,112 @@
+//! A view of the file system that this process has to itself, and whatever it starts: nothing that is done to it is
+//! seen outside, and all of it is gone with the last process.
+//!
+//! Neither sysfs nor, without rights to it, /dev takes new entries. So a folder of them is [covered](cover) by a file
+//! system in memory, to which everything that was in the folder is bound again, under its name.
+#![expect(unsafe_code, reason = "unshare has no safe interface")]
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
+use rustix::process::{getegid, geteuid};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use crate::failure::{Failure, reason};
+
+/// Goes to a view of one's own.
+pub(super) fn enter() -> Result<(), Failure> {
+    // Both before the user is nobody in particular.
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    let entered = match unshare(UnshareFlags::NEWNS) {
+        Err(Errno::PERM) => {
+            unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUSER).map_err(io::Error::from).and_then(|()| {
+                fs::write("/proc/self/setgroups", "deny")?;
+                fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
+                fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
+            })
+        }
+        entered => entered.map_err(io::Error::from),
+    };
+    let entered = entered.and_then(|()| {
+        let nobody_else = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        Ok(mount_change("/", nobody_else)?)
+    });
+    entered.map_err(|error| Failure::new(format!("needs root, or user namespaces: {}", reason(&error))))
+}
+
+fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: no table of file descriptors is unshared, which is what could go wrong; and the command has one thread
+    // yet.
+    unsafe { unshare_unsafe(flags) }
+}
+
+/// What stands in a folder that is to be covered.
+enum Entry {
+    /// To be bound again; it is held open, since its name is going to be covered.
+    Held(OwnedFd, bool),
+    Link(PathBuf),
+}
+
+/// Covers a folder: all that was in it is there again, but for these names; and anything can be added.
+///
+/// What cannot be held or bound is left out.
+pub(super) fn cover(folder: &Path, but: &[&str]) -> Result<(), Failure> {
+    let entries = entries(folder, but).map_err(|error| Failure::system("read", folder, error))?;
+    mount("memring", folder, "tmpfs", MountFlags::NOSUID, c"mode=0755")
+        .map_err(|error| Failure::system("cover", folder, error))?;
+    for (name, entry) in entries {
+        let path = folder.join(name);
+        let _ = match entry {
+            Entry::Link(target) => symlink(target, &path),
+            Entry::Held(held, is_folder) => {
+                let made = if is_folder { fs::create_dir(&path) } else { fs::write(&path, "") };
+                let held = format!("/proc/self/fd/{}", held.as_raw_fd());
+                made.and_then(|()| Ok(mount_bind_recursive(held, &path)?))
+            }
+        };
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path, but: &[&str]) -> io::Result<Vec<(OsString, Entry)>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        if but.iter().any(|but| *but == name) {
+            continue;
+        }
+        let kept = if kind.is_symlink() {
+            fs::read_link(entry.path()).map(Entry::Link)
+        } else {
+            held(&entry.path(), kind.is_dir())
+        };
+        if let Ok(kept) = kept {
+            entries.push((name, kept));
+        }
+    }
+    Ok(entries)
+}
+
+fn held(path: &Path, is_folder: bool) -> io::Result<Entry> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(Entry::Held(rustix::fs::openat(CWD, path, flags, Mode::empty())?, is_folder))
+}
+
+/// The links in a folder, by their names; of what else is there, nothing.
+pub(super) fn links(folder: &Path) -> Vec<(OsString, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?))).collect()
+}
+
+/// Makes these links in a folder.
+pub(super) fn link(folder: &Path, links: &[(impl AsRef<OsStr>, PathBuf)]) -> io::Result<()> {
+    links.iter().try_for_each(|(name, target)| symlink(target, folder.join(name.as_ref())))
+}

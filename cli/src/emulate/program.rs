@@ -1,0 +1,87 @@
+//! The program that is to run: where it is, and whether a library can be preloaded into it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::failure::Failure;
+
+/// Scripts that are run by scripts end somewhere.
+const MOST_INTERPRETERS: usize = 4;
+
+/// Finds a program as a shell does, and looks whether the dynamic linker of this machine loads it.
+pub(super) fn find(name: &OsStr) -> Result<PathBuf, Failure> {
+    let path = if name.as_bytes().contains(&b'/') { Some(PathBuf::from(name)) } else { in_path(name) };
+    let path = path.ok_or_else(|| Failure::new(format!("{name:?} is not in PATH")))?;
+    let mut loaded = path.clone();
+    for _ in 0..MOST_INTERPRETERS {
+        let file = File::open(&loaded).map_err(|error| Failure::system("open", &loaded, error))?;
+        match Kind::of(&file).map_err(|error| Failure::system("read", &loaded, error))? {
+            Kind::Dynamic => return Ok(path),
+            Kind::Script(interpreter) => loaded = interpreter,
+            Kind::Static => {
+                return Err(Failure::file(&loaded, "is linked statically, so nothing can be preloaded into it"));
+            }
+            Kind::Foreign => return Err(Failure::file(&loaded, "is no program for x86-64")),
+            Kind::Other => return Err(Failure::file(&loaded, "is neither a program nor a script")),
+        }
+    }
+    Err(Failure::file(&path, "is a script of a script of a script"))
+}
+
+fn in_path(name: &OsStr) -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    let mut candidates = env::split_paths(&folders).map(|folder| folder.join(name));
+    candidates.find(|path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok())
+}
+
+/// What a file is to the kernel.
+enum Kind {
+    Dynamic,
+    Static,
+    /// For another processor, or of 32 bits.
+    Foreign,
+    Script(PathBuf),
+    Other,
+}
+
+impl Kind {
+    /// Source: the System V ABI, chapters 4 and 5; execve(2).
+    fn of(file: &File) -> io::Result<Self> {
+        const CLASS_64: u8 = 2;
+        const X86_64: [u8; 2] = 62_u16.to_le_bytes();
+        const INTERPRETER: [u8; 4] = 3_u32.to_le_bytes();
+        let mut header = Vec::new();
+        file.take(256).read_to_end(&mut header)?;
+        if let Some(line) = header.strip_prefix(b"#!") {
+            let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_start();
+            let interpreter = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+            return Ok(Self::Script(Path::new(OsStr::from_bytes(interpreter)).to_owned()));
+        }
+        if !header.starts_with(b"\x7fELF") {
+            return Ok(Self::Other);
+        }
+        if header.get(4) != Some(&CLASS_64) || header.get(18..20) != Some(&X86_64) {
+            return Ok(Self::Foreign);
+        }
+        let number = |at: usize, len: usize| {
+            let bytes = header.get(at..at + len).unwrap_or_default();
+            bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+        for entry in 0..count {
+            let mut kind = [0; 4];
+            file.read_exact_at(&mut kind, table.saturating_add(entry * size))?;
+            if kind == INTERPRETER {
+                return Ok(Self::Dynamic);
+            }
+        }
+        Ok(Self::Static)
+    }
+}

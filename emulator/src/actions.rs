@@ -1,0 +1,168 @@
+//! The program's own handlers of SIGILL and SIGSEGV, whose places are taken.
+//!
+//! What the program installs for the two is kept here, and told when it asks. A signal that is not the emulator's goes
+//! there as the kernel would have sent it: with the signals blocked that the program wants blocked, once only if it
+//! said so, and to the default if there is no handler.
+//!
+//! It differs from the kernel in one thing: the handler runs on the alternate stack if the thread has one, whether it
+//! asked for that or not.
+#![expect(unsafe_code, reason = "calls signal handlers")]
+
+use std::cell::UnsafeCell;
+use std::hint::spin_loop;
+use std::mem;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use libc::{c_int, c_void, sigaction as Action, siginfo_t, sigset_t, ucontext_t};
+
+use crate::real;
+
+/// A handler, as SA_SIGINFO has it.
+pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+
+/// The signals that are taken.
+pub(crate) const TAKEN: [c_int; 2] = [libc::SIGILL, libc::SIGSEGV];
+
+/// What the program wants done at each of them.
+static WANTED: [Place; 2] = [const { Place::new() }; 2];
+
+/// An action behind a lock. Whoever holds the lock has all signals blocked, so no handler can find it held by the very
+/// thread that it interrupted.
+struct Place {
+    is_held: AtomicBool,
+    action: UnsafeCell<Option<Action>>,
+}
+
+// SAFETY: the action is accessed by who holds the lock only.
+unsafe impl Sync for Place {}
+
+impl Place {
+    const fn new() -> Self {
+        Self { is_held: AtomicBool::new(false), action: UnsafeCell::new(None) }
+    }
+
+    fn of(signal: c_int) -> Option<&'static Self> {
+        TAKEN.iter().position(|taken| *taken == signal).and_then(|at| WANTED.get(at))
+    }
+
+    fn with<R>(&self, access: impl FnOnce(&mut Action) -> R) -> R {
+        let before = block_all();
+        while self.is_held.swap(true, Ordering::Acquire) {
+            spin_loop();
+        }
+        // SAFETY: this thread holds the lock.
+        let action = unsafe { &mut *self.action.get() };
+        let result = access(action.get_or_insert_with(nothing));
+        self.is_held.store(false, Ordering::Release);
+        set_mask(&before);
+        result
+    }
+}
+
+/// The default action.
+fn nothing() -> Action {
+    // SAFETY: all its fields are integers, or an optional function; zeros say the default.
+    unsafe { mem::zeroed() }
+}
+
+fn block_all() -> sigset_t {
+    // SAFETY: a set is plain integers.
+    let mut all: sigset_t = unsafe { mem::zeroed() };
+    let mut before = all;
+    // SAFETY: it writes to our set.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: both sets are ours.
+    unsafe { real::sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    before
+}
+
+fn set_mask(mask: &sigset_t) {
+    // SAFETY: it reads our set.
+    unsafe { real::sigmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
+}
+
+/// What sigaction(2) does for a signal that is taken; nothing for others.
+pub(crate) fn exchange(signal: c_int, new: Option<Action>) -> Option<Action> {
+    let place = Place::of(signal)?;
+    Some(place.with(|action| new.map_or(*action, |new| mem::replace(action, new))))
+}
+
+/// Takes the signals out of a set: a thread that has one of them blocked is killed where it should be trapped.
+pub(crate) fn unblocked(mut set: sigset_t) -> sigset_t {
+    TAKEN.iter().for_each(|signal| real::forget(&mut set, *signal));
+    set
+}
+
+/// Installs the trap for both signals; what was installed before is the program's from now on.
+pub(crate) fn take(trap: Handler) {
+    for signal in TAKEN {
+        let mut action = nothing();
+        action.sa_sigaction = trap as *const () as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+        // SAFETY: it writes to our set.
+        unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+        let mut before = nothing();
+        // SAFETY: the trap has the signature that SA_SIGINFO asks for, and does only what is async-signal-safe.
+        unsafe { real::sigaction(signal, &raw const action, &raw mut before) };
+        exchange(signal, Some(before));
+    }
+    // A parent may have left them blocked.
+    // SAFETY: a set is plain integers.
+    let mut taken: sigset_t = unsafe { mem::zeroed() };
+    for signal in TAKEN {
+        // SAFETY: it writes to our set.
+        unsafe { libc::sigaddset(&raw mut taken, signal) };
+    }
+    // SAFETY: it reads our set.
+    unsafe { real::sigmask(libc::SIG_UNBLOCK, &raw const taken, ptr::null_mut()) };
+}
+
+/// Does what the program wants done at a signal.
+///
+/// # Safety
+///
+/// It is called by a handler of this signal, or of one that stands for it, with what the kernel gave that handler; the
+/// information may be another.
+pub(crate) unsafe fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let Some(place) = Place::of(signal) else { return };
+    let action = place.with(|action| {
+        let wanted = *action;
+        if wanted.sa_flags & libc::SA_RESETHAND != 0 {
+            *action = nothing();
+        }
+        wanted
+    });
+    // SAFETY: the kernel's, or the trap's own.
+    let is_a_fault = unsafe { (*info).si_code } > 0;
+    match action.sa_sigaction {
+        libc::SIG_IGN if !is_a_fault => {}
+        libc::SIG_DFL | libc::SIG_IGN => die(signal),
+        handler => {
+            // SAFETY: the context is nobody else's until the handler returns.
+            let mut mask = unsafe { (*context.cast::<ucontext_t>()).uc_sigmask };
+            for one in 1..=64 {
+                // SAFETY: both sets are ours.
+                let is_wanted = unsafe { libc::sigismember(&raw const action.sa_mask, one) } == 1;
+                if is_wanted || (one == signal && action.sa_flags & libc::SA_NODEFER == 0) {
+                    // SAFETY: as above.
+                    unsafe { libc::sigaddset(&raw mut mask, one) };
+                }
+            }
+            set_mask(&mask);
+            // SAFETY: the program has said that this is a handler of this signal; with SA_SIGINFO it takes all three,
+            // and without, what is more than it takes stands in registers that it does not look at.
+            let handler = unsafe { ptr::from_ref(&handler).cast::<Handler>().read() };
+            handler(signal, info, context);
+        }
+    }
+}
+
+/// Has the default happen when the handler returns.
+fn die(signal: c_int) {
+    let default = nothing();
+    // SAFETY: it reads our action.
+    unsafe { real::sigaction(signal, &raw const default, ptr::null_mut()) };
+    // SAFETY: it takes numbers. It stays pending while the signal is blocked, which is until the handler returns.
+    unsafe { libc::raise(signal) };
+}

@@ -1,0 +1,150 @@
+//! What there is once in a process: the queues, and where their portals are mapped. Everything that signal handlers and
+//! interposed functions begin with.
+//!
+//! It is made when the library is loaded, from the same sysfs that programs read, so there is one description of the
+//! device. In a forked child all of it is made anew ([`renew`]): a child has no device thread, no portal, and nothing
+//! under way.
+#![expect(unsafe_code, reason = "a pointer that signal handlers read")]
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use memring::dsa::{Roots, discover};
+
+use crate::page::Page;
+use crate::queue::{Identity, Queue};
+use crate::settings::Settings;
+use crate::{layout, node, process};
+
+/// All of it, or null before it is made and in programs that are not emulated for.
+static EMULATION: AtomicPtr<Emulation> = AtomicPtr::new(ptr::null_mut());
+
+/// How many portals a process can have.
+const MOST_PORTALS: usize = 64;
+
+/// The emulation. It is never freed: a handler may look at it at any time.
+#[derive(Debug)]
+pub(crate) struct Emulation {
+    pub(crate) queues: Box<[Queue]>,
+    pub(crate) settings: Settings,
+    pub(crate) page: Page,
+    /// The process that it is for.
+    process: u32,
+    portals: [Portal; MOST_PORTALS],
+}
+
+/// A place for a mapped portal.
+#[derive(Debug, Default)]
+struct Portal {
+    /// Its page's address; 0: the place is free; 1: it is being filled.
+    address: AtomicUsize,
+    /// Which of the queues.
+    queue: AtomicUsize,
+    /// A copy of its file, which keeps a dedicated queue taken, plus one; 0 if there is none.
+    file: AtomicUsize,
+}
+
+const BEING_FILLED: usize = 1;
+
+/// The emulation of this process, if there is one.
+pub(crate) fn current() -> Option<&'static Emulation> {
+    let emulation = EMULATION.load(Ordering::Acquire);
+    // SAFETY: it is null, or was leaked and so lives for good; it is shared only.
+    let emulation = unsafe { emulation.as_ref() }?;
+    // A copy made by a raw clone has no device.
+    (emulation.process == std::process::id()).then_some(emulation)
+}
+
+/// Makes the emulation, when the library is loaded. False: there is none to make.
+pub(crate) fn make(settings: Settings) -> bool {
+    let Some(page) = Page::map(settings.page.as_deref()) else { return false };
+    let found = discover(&Roots::from_env());
+    let identities: Vec<Identity> = found.usable.iter().filter_map(Identity::of).collect();
+    publish(Emulation::new(identities, settings, page));
+    true
+}
+
+/// Makes it anew, in a child.
+pub(crate) fn renew() {
+    let before = EMULATION.load(Ordering::Acquire);
+    // SAFETY: as in `current`.
+    let Some(before) = (unsafe { before.as_ref() }) else { return };
+    for portal in &before.portals {
+        close_copy(portal.file.load(Ordering::Relaxed));
+    }
+    let identities = before.queues.iter().map(|queue| queue.identity.clone()).collect();
+    publish(Emulation::new(identities, before.settings.clone(), before.page));
+}
+
+fn publish(emulation: Emulation) {
+    EMULATION.store(Box::leak(Box::new(emulation)), Ordering::Release);
+}
+
+fn close_copy(file: usize) {
+    if let Some(fd) = file.checked_sub(1).and_then(|fd| libc::c_int::try_from(fd).ok()) {
+        node::close(fd);
+    }
+}
+
+impl Emulation {
+    fn new(identities: Vec<Identity>, settings: Settings, page: Page) -> Self {
+        let queue = |identity| Queue::new(identity, page, settings.clone());
+        Self {
+            queues: identities.into_iter().map(queue).collect(),
+            portals: core::array::from_fn(|_| Portal::default()),
+            process: std::process::id(),
+            settings,
+            page,
+        }
+    }
+
+    /// The queue whose portal this address is in.
+    pub(crate) fn portal(&self, address: u64) -> Option<&Queue> {
+        let page = usize::try_from(address & !(process::PAGE - 1)).ok().filter(|page| *page > BEING_FILLED)?;
+        let portal = self.portals.iter().find(|portal| portal.address.load(Ordering::Acquire) == page)?;
+        self.queues.get(portal.queue.load(Ordering::Relaxed))
+    }
+
+    /// A portal of the queue was mapped. False: there is no place for it.
+    pub(crate) fn mapped(&self, address: usize, queue: &Queue, copy: Option<libc::c_int>) -> bool {
+        let take = |portal: &&Portal| {
+            portal.address.compare_exchange(0, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        let Some(portal) = self.portals.iter().find(take) else { return false };
+        let index = self.queues.iter().position(|one| ptr::eq(one, queue)).unwrap_or(usize::MAX);
+        portal.queue.store(index, Ordering::Relaxed);
+        portal.file.store(copy.and_then(|fd| usize::try_from(fd + 1).ok()).unwrap_or(0), Ordering::Relaxed);
+        portal.address.store(address, Ordering::Release);
+        self.page.add(layout::MAPPED, 1);
+        true
+    }
+
+    /// These addresses were unmapped: the portals among them are gone, when the device is done.
+    pub(crate) fn unmapped(&self, address: usize, len: usize) {
+        let end = address.saturating_add(len);
+        for portal in &self.portals {
+            let at = portal.address.load(Ordering::Acquire);
+            let is_ours = at > BEING_FILLED
+                && (address..end).contains(&at)
+                && portal.address.compare_exchange(at, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if is_ours {
+                let queue = self.queues.get(portal.queue.load(Ordering::Relaxed));
+                let file = portal.file.swap(0, Ordering::Relaxed);
+                portal.address.store(0, Ordering::Release);
+                if let Some(queue) = queue {
+                    queue.wait_until_idle();
+                }
+                close_copy(file);
+            }
+        }
+    }
+
+    /// Whether a portal of the queue is mapped.
+    pub(crate) fn is_mapped(&self, queue: &Queue) -> bool {
+        let of_queue = |portal: &Portal| {
+            let index = portal.queue.load(Ordering::Relaxed);
+            self.queues.get(index).is_some_and(|one| ptr::eq(one, queue))
+        };
+        self.portals.iter().any(|portal| portal.address.load(Ordering::Acquire) != 0 && of_queue(portal))
+    }
+}

@@ -1,0 +1,230 @@
+//! The functions of the C library that this library stands in front of.
+//!
+//! Each looks whether the emulation is concerned, and passes on all else as it came. Where there is no emulation, all
+//! of them do nothing but that.
+#![expect(unsafe_code, reason = "functions with the names of C's, called by C")]
+
+use std::ptr;
+
+use libc::{c_char, c_int, c_uint, c_void, off_t, sigaction as Action, sighandler_t, sigset_t, size_t, ssize_t};
+
+use crate::emulation::{self, current};
+use crate::{actions, node, process, real};
+
+macro_rules! opens {
+    ($($name:ident($($folder:ident)?; $($mode:ident)?);)*) => {
+        $(
+            /// Opens a file. The last argument may not be there: then what its register holds is not looked at.
+            ///
+            /// # Safety
+            ///
+            /// As in C.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(
+                $($folder: c_int,)?
+                path: *const c_char,
+                flags: c_int
+                $(, $mode: c_uint)?
+            ) -> c_int {
+                let folder = libc::AT_FDCWD;
+                $(let folder = { let _ = folder; $folder };)?
+                let mode = 0;
+                $(let mode = { let _ = mode; $mode };)?
+                // SAFETY: the caller's contract.
+                let fd = unsafe { real::open(folder, path, flags, mode) };
+                if fd < 0 || flags & libc::O_PATH != 0 { fd } else { node::opened(fd) }
+            }
+        )*
+    };
+}
+
+opens! {
+    open(; mode);
+    open64(; mode);
+    __open_2(;);
+    __open64_2(;);
+    openat(at; mode);
+    openat64(at; mode);
+    __openat_2(at;);
+    __openat64_2(at;);
+}
+
+/// Closes a file.
+#[unsafe(no_mangle)]
+pub extern "C" fn close(fd: c_int) -> c_int {
+    node::close(fd)
+}
+
+/// Writes to a file, or submits to a queue.
+///
+/// # Safety
+///
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
+    let queue = current().and_then(|emulation| node::queue_of(emulation, fd));
+    let Some(queue) = queue else {
+        // SAFETY: the caller's contract.
+        return unsafe { real::write(fd, bytes, len) };
+    };
+    match node::write(queue, fd, bytes.expose_provenance() as u64, len) {
+        Ok(taken) => taken.cast_signed(),
+        Err(errno) => real::failed(errno) as ssize_t,
+    }
+}
+
+macro_rules! maps {
+    ($($name:ident)*) => {
+        $(
+            /// Maps memory, or a portal.
+            ///
+            /// # Safety
+            ///
+            /// As in C.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(
+                address: *mut c_void,
+                len: size_t,
+                prot: c_int,
+                flags: c_int,
+                fd: c_int,
+                offset: off_t,
+            ) -> *mut c_void {
+                // SAFETY: the caller's contract.
+                unsafe { map(address, len, prot, flags, fd, offset) }
+            }
+        )*
+    };
+}
+
+maps! { mmap mmap64 }
+
+unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void {
+    let of_file = if flags & libc::MAP_ANONYMOUS == 0 { current() } else { None };
+    let found = of_file.and_then(|emulation| Some((emulation, node::queue_of(emulation, fd)?)));
+    let Some((emulation, queue)) = found else {
+        // SAFETY: the caller's contract.
+        return unsafe { real::mmap(address, len, prot, flags, fd, offset) };
+    };
+    if let Err(errno) = node::may_be_mapped(emulation, fd, len) {
+        real::set_errno(errno);
+        return libc::MAP_FAILED;
+    }
+    // No access is let through, so that on a CPU that knows the instructions they are trapped too.
+    // SAFETY: the caller's contract, with fewer rights.
+    let mapped = unsafe { real::mmap(address, len, libc::PROT_NONE, flags & !libc::MAP_POPULATE, fd, offset) };
+    if mapped == libc::MAP_FAILED {
+        return mapped;
+    }
+    process::keep_from_children(mapped.expose_provenance() as u64, process::PAGE);
+    if !node::mapped(emulation, queue, fd, mapped.expose_provenance()) {
+        // SAFETY: it was mapped here, and nobody knows of it.
+        unsafe { real::munmap(mapped, len) };
+        real::set_errno(libc::ENOMEM);
+        return libc::MAP_FAILED;
+    }
+    mapped
+}
+
+/// Unmaps memory, and portals.
+///
+/// # Safety
+///
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn munmap(address: *mut c_void, len: size_t) -> c_int {
+    // SAFETY: the caller's contract.
+    let result = unsafe { real::munmap(address, len) };
+    if let (0, Some(emulation)) = (result, current()) {
+        emulation.unmapped(address.addr(), len);
+    }
+    result
+}
+
+/// Says what is done at a signal.
+///
+/// # Safety
+///
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int {
+    if current().is_none() {
+        // SAFETY: the caller's contract.
+        return unsafe { real::sigaction(signal, new, old) };
+    }
+    // SAFETY: it is null or an action, by the caller's contract.
+    let mut wanted = unsafe { new.as_ref() }.copied();
+    if actions::TAKEN.contains(&signal) {
+        let before = actions::exchange(signal, wanted);
+        // SAFETY: it is null or has room for an action, by the caller's contract.
+        if let (Some(old), Some(before)) = (unsafe { old.as_mut() }, before) {
+            *old = before;
+        }
+        return 0;
+    }
+    if let Some(wanted) = &mut wanted {
+        wanted.sa_mask = actions::unblocked(wanted.sa_mask);
+    }
+    let wanted = wanted.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: the caller's contract; the new action is a copy.
+    unsafe { real::sigaction(signal, wanted, old) }
+}
+
+/// Says what is done at a signal, the old way; `flags` are those that the way has.
+fn install(signal: c_int, handler: sighandler_t, flags: c_int) -> sighandler_t {
+    // SAFETY: all its fields are integers, or an optional function.
+    let mut new: Action = unsafe { std::mem::zeroed() };
+    let mut old = new;
+    new.sa_sigaction = handler;
+    new.sa_flags = flags;
+    // SAFETY: both actions are ours; whoever gives a handler vouches for it.
+    let result = unsafe { sigaction(signal, &raw const new, &raw mut old) };
+    if result == 0 { old.sa_sigaction } else { libc::SIG_ERR }
+}
+
+/// Says what is done at a signal, as BSD did: the handler stays.
+#[unsafe(no_mangle)]
+pub extern "C" fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
+    install(signal, handler, libc::SA_RESTART)
+}
+
+/// Says what is done at a signal, as System V did: once.
+#[unsafe(no_mangle)]
+pub extern "C" fn __sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
+    install(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER)
+}
+
+macro_rules! masks {
+    ($($name:ident: $failed:expr;)*) => {
+        $(
+            /// Says which signals are blocked.
+            ///
+            /// # Safety
+            ///
+            /// As in C.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
+                // SAFETY: it is null or a set, by the caller's contract.
+                let mut wanted = unsafe { set.as_ref() }.copied();
+                if how != libc::SIG_UNBLOCK && current().is_some() {
+                    wanted = wanted.map(actions::unblocked);
+                }
+                let set = wanted.as_ref().map_or(ptr::null(), ptr::from_ref);
+                // SAFETY: the caller's contract; the set is a copy.
+                let errno = unsafe { real::sigmask(how, set, old) };
+                $failed(errno)
+            }
+        )*
+    };
+}
+
+masks! {
+    pthread_sigmask: |errno| errno;
+    sigprocmask: |errno| if errno == 0 { 0 } else { real::failed(errno) };
+}
+
+/// What follows a fork, in the child.
+pub(crate) extern "C" fn forked() {
+    node::inherit();
+    emulation::renew();
+}

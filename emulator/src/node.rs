@@ -1,0 +1,184 @@
+//! The queue's file, as the driver of Linux answers for it.
+//!
+//! | call | here |
+//! |---|---|
+//! | open | EBUSY if another has the dedicated queue; ENXIO when it was taken away |
+//! | mmap | EINVAL beyond a page; EPERM in a child that inherited the file, or with `no-mmap` |
+//! | write | descriptor by descriptor; a short count if it stops, or, if at the first, one of these: |
+//! | | EFAULT; EPERM in a child; EAGAIN for a shared queue that stays full; EINVAL for a BATCH on version 1, or a |
+//! | | record's address that is no multiple of 32 |
+//! | fork | no child has the mapping |
+//! | close, munmap | the last one waits until the device is done |
+//!
+//! A file is known by its device and inode numbers, so it may come by any path. That a dedicated queue is taken is a
+//! lock (flock) on its file: it lasts as long as somebody has that open file, in whichever process. A mapping holds a
+//! copy of it.
+//!
+//! Source: Linux `drivers/dma/idxd/cdev.c`.
+#![expect(unsafe_code, reason = "system calls without a safe wrapper")]
+
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libc::c_int;
+use memring::dsa::{CompletionRecord, Descriptor, DsaOpcode, Mode, VERSION_1};
+
+use crate::emulation::{Emulation, current};
+use crate::queue::Queue;
+use crate::{device, layout, process, real};
+
+/// Files that this process opened, and those that it inherited by a fork, by their numbers.
+static OPENED: Numbers = Numbers::new();
+static INHERITED: Numbers = Numbers::new();
+
+/// A set of file numbers. Those beyond 1023 are in none.
+struct Numbers([AtomicU64; 16]);
+
+impl Numbers {
+    const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; 16])
+    }
+
+    fn word(&self, fd: c_int) -> Option<(&AtomicU64, u64)> {
+        let fd = usize::try_from(fd).ok()?;
+        Some((self.0.get(fd / 64)?, 1 << (fd % 64)))
+    }
+
+    fn insert(&self, fd: c_int) {
+        if let Some((word, bit)) = self.word(fd) {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, fd: c_int) {
+        if let Some((word, bit)) = self.word(fd) {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    fn contains(&self, fd: c_int) -> bool {
+        self.word(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+}
+
+/// In a child: what was opened is another's.
+pub(crate) fn inherit() {
+    for (opened, inherited) in OPENED.0.iter().zip(&INHERITED.0) {
+        inherited.fetch_or(opened.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// The numbers of the file at a path.
+pub(crate) fn numbers(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// The queue that this is the file of.
+pub(crate) fn queue_of(emulation: &'static Emulation, fd: c_int) -> Option<&'static Queue> {
+    if emulation.queues.is_empty() || fd < 0 {
+        return None;
+    }
+    let errno = real::errno();
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes to our buffer.
+    let found = unsafe { libc::fstat(fd, status.as_mut_ptr()) };
+    if found != 0 {
+        real::set_errno(errno);
+        return None;
+    }
+    // SAFETY: it was written to.
+    let status = unsafe { status.assume_init() };
+    emulation.queues.iter().find(|queue| queue.identity.node == (status.st_dev, status.st_ino))
+}
+
+/// What becomes of a file that was just opened: the same, or an error.
+pub(crate) fn opened(fd: c_int) -> c_int {
+    let Some(emulation) = current() else { return fd };
+    let Some(queue) = queue_of(emulation, fd) else { return fd };
+    if emulation.page.is_disabled() {
+        real::close(fd);
+        return real::failed(libc::ENXIO);
+    }
+    let is_dedicated = queue.identity.capabilities.mode == Mode::Dedicated;
+    // SAFETY: it takes numbers.
+    if is_dedicated && unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        real::close(fd);
+        return real::failed(libc::EBUSY);
+    }
+    emulation.page.add(layout::OPENED, 1);
+    INHERITED.remove(fd);
+    OPENED.insert(fd);
+    fd
+}
+
+/// Closes a file.
+pub(crate) fn close(fd: c_int) -> c_int {
+    if let Some(emulation) = current()
+        && let Some(queue) = queue_of(emulation, fd)
+        && !emulation.is_mapped(queue)
+    {
+        queue.wait_until_idle();
+    }
+    OPENED.remove(fd);
+    INHERITED.remove(fd);
+    real::close(fd)
+}
+
+/// What stands in the way of mapping a queue's portal: an error number.
+pub(crate) fn may_be_mapped(emulation: &Emulation, fd: c_int, len: usize) -> Result<(), c_int> {
+    if len > 4096 {
+        return Err(libc::EINVAL);
+    }
+    if emulation.settings.refuses_mmap || INHERITED.contains(fd) {
+        return Err(libc::EPERM);
+    }
+    Ok(())
+}
+
+/// A queue's portal was mapped by this file. False: there are too many.
+pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, fd: c_int, address: usize) -> bool {
+    device::start(queue);
+    let is_dedicated = queue.identity.capabilities.mode == Mode::Dedicated;
+    // SAFETY: it takes numbers; the copy is ours.
+    let copy = is_dedicated.then(|| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 64) });
+    emulation.mapped(address, queue, copy.filter(|fd| *fd >= 0))
+}
+
+/// Writes descriptors: how many bytes were taken, or an error number.
+pub(crate) fn write(queue: &'static Queue, fd: c_int, address: u64, len: usize) -> Result<usize, c_int> {
+    // SAFETY: it takes numbers.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags & libc::O_ACCMODE == libc::O_RDONLY {
+        return Err(libc::EBADF);
+    }
+    if INHERITED.contains(fd) {
+        return Err(libc::EPERM);
+    }
+    device::start(queue);
+    let mut taken = 0;
+    for at in (0..len / Descriptor::BYTES).map(|number| number * Descriptor::BYTES) {
+        match write_one(queue, address.wrapping_add(at as u64)) {
+            Ok(()) => taken += Descriptor::BYTES,
+            Err(errno) if taken == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(taken)
+}
+
+fn write_one(queue: &Queue, address: u64) -> Result<(), c_int> {
+    let mut bytes = [0; Descriptor::BYTES];
+    if !process::read(address, &mut bytes) {
+        return Err(libc::EFAULT);
+    }
+    let descriptor = Descriptor::from_bytes(&bytes);
+    let is_batch = descriptor.opcode() == DsaOpcode::BATCH;
+    let is_aligned = descriptor.record_address().is_multiple_of(CompletionRecord::BYTES as u64);
+    if (is_batch && queue.identity.device.version == VERSION_1) || !is_aligned {
+        return Err(libc::EINVAL);
+    }
+    if queue.offer_by_kernel(bytes) { Ok(()) } else { Err(libc::EAGAIN) }
+}

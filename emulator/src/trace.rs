@@ -1,0 +1,123 @@
+//! Traces: a line for each descriptor and each completion record, decoded, on stderr.
+//!
+//! ```text
+//! wq0.0: MEMMOVE, 4096 bytes from 0x55d0c7a3b000 to 0x55d0c7a3d000, flags CRAV RCR, record 0x55d0c7a3a040
+//! wq0.0: record 0x55d0c7a3a040: PAGE_FAULT | WRITE (0x83), result 0, 2048 bytes completed, fault at 0x55d0c7a3d000
+//! ```
+//!
+//! Descriptors are told when the device gets them, in the order in which they came; the members of a batch follow it. A
+//! record is told just before it is written. Each line is written at once, so that those of several processes do not
+//! mix.
+
+use std::fmt::Write as _;
+
+use memring::dsa::{Descriptor, DsaOpcode, Flags, Operation, RecordView};
+
+use crate::{process, real};
+
+/// The flags that mean the same in every operation, by the names that the specification's tables have.
+const FLAGS: [(Flags, &str); 15] = [
+    (Flags::FENCE, "Fence"),
+    (Flags::BLOCK_ON_FAULT, "BOF"),
+    (Flags::RECORD_ADDRESS_VALID, "CRAV"),
+    (Flags::REQUEST_COMPLETION_RECORD, "RCR"),
+    (Flags::REQUEST_COMPLETION_INTERRUPT, "RCI"),
+    (Flags::CACHE_CONTROL_3, "CC3"),
+    (Flags::CHECK_RESULT, "CheckResult"),
+    (Flags::CACHE_CONTROL, "CC"),
+    (Flags::ADDRESS_1_TRAFFIC_CLASS, "TC1"),
+    (Flags::ADDRESS_2_TRAFFIC_CLASS, "TC2"),
+    (Flags::ADDRESS_3_TRAFFIC_CLASS, "TC3"),
+    (Flags::RECORD_TRAFFIC_CLASS, "TCR"),
+    (Flags::STRICT_ORDERING, "SO"),
+    (Flags::DESTINATION_READBACK, "DR"),
+    (Flags::DESTINATION_STEERING_TAG, "ST"),
+];
+
+/// More members of a batch than this are not read: its count may be anything.
+const MOST_MEMBERS: u32 = 1 << 10;
+
+/// Tells of a descriptor, and of a batch's members.
+pub(crate) fn descriptor(queue: &str, descriptor: &Descriptor) {
+    let mut text = format!("{queue}: {}\n", said(descriptor));
+    if let Ok(Operation::Batch { list, count }) = descriptor.operation() {
+        for number in 0..count.min(MOST_MEMBERS) {
+            let mut bytes = [0; Descriptor::BYTES];
+            if process::read(list.wrapping_add(u64::from(number) * Descriptor::BYTES as u64), &mut bytes) {
+                let _ = writeln!(text, "{queue}:   {number}: {}", said(&Descriptor::from_bytes(&bytes)));
+            }
+        }
+    }
+    tell(&text);
+}
+
+/// Tells of a record.
+pub(crate) fn record(queue: &str, address: u64, record: &RecordView) {
+    let status = record.status();
+    let mut text = format!("{queue}: record {address:#x}: {status:?} ({:#04x})", status.to_u8());
+    if let Some(flags) = record.invalid_flags() {
+        let _ = write!(text, ", flags {}", names(flags));
+    }
+    let _ = write!(text, ", result {:#x}, {} bytes completed", record.result(), record.bytes_completed());
+    if let Some(fault) = record.fault() {
+        let _ = write!(text, ", fault at {:#x}", fault.address);
+    }
+    let _ = writeln!(text, ", at 16: {:#x}", record.crc64());
+    tell(&text);
+}
+
+/// Writes a text to stderr, all at once, and whatever comes of it.
+pub(crate) fn tell(text: &str) {
+    // Not by std's handle: in a forked child its lock may be held by a thread that is not there.
+    real::to_stderr(text.as_bytes());
+}
+
+fn said(descriptor: &Descriptor) -> String {
+    let what = match descriptor.operation() {
+        Ok(operation) => operands(&operation),
+        Err(_) => String::new(),
+    };
+    let mut text = format!("{:?}{what}, flags {}", descriptor.opcode(), names(descriptor.flags()));
+    if descriptor.flags().contains(Flags::RECORD_ADDRESS_VALID) {
+        let _ = write!(text, ", record {:#x}", descriptor.record_address());
+    }
+    text
+}
+
+fn names(flags: Flags) -> String {
+    let mut names: Vec<String> =
+        FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| (*name).to_owned()).collect();
+    let others = FLAGS.iter().fold(flags, |left, (flag, _)| left.without(*flag)).bits();
+    if others != 0 {
+        names.push(format!("{others:#x}"));
+    }
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+}
+
+fn operands(operation: &Operation) -> String {
+    match *operation {
+        Operation::Batch { list, count } => format!(" of {count} at {list:#x}"),
+        Operation::Memmove { src, dst, len } => format!(", {len} bytes from {src:#x} to {dst:#x}"),
+        Operation::Fill { pattern, dst, len, .. } => format!(", {len} bytes at {dst:#x} with {pattern:#018x}"),
+        Operation::Compare { src_1, src_2, len, .. } => format!(", {len} bytes at {src_1:#x} and {src_2:#x}"),
+        Operation::CompareValue { src, pattern, len, .. } => format!(", {len} bytes at {src:#x} and {pattern:#018x}"),
+        Operation::CreateDelta { src_1, src_2, len, record, max_record_len, .. } => {
+            format!(", {len} bytes at {src_1:#x} and {src_2:#x}, at most {max_record_len} to {record:#x}")
+        }
+        Operation::ApplyDelta { record, dst, len, record_len } => {
+            format!(", {record_len} bytes at {record:#x} to {len} bytes at {dst:#x}")
+        }
+        Operation::Dualcast { src, dst_1, dst_2, len } => {
+            format!(", {len} bytes from {src:#x} to {dst_1:#x} and {dst_2:#x}")
+        }
+        Operation::Crc { src, len, seed, .. } => format!(", {len} bytes at {src:#x}, seed {seed:#x}"),
+        Operation::CopyCrc { src, dst, len, seed, .. } => {
+            format!(", {len} bytes from {src:#x} to {dst:#x}, seed {seed:#x}")
+        }
+        Operation::CacheFlush { address, len } | Operation::TranslationFetch { address, len, .. } => {
+            format!(", {len} bytes at {address:#x}")
+        }
+        _ if operation.opcode() == DsaOpcode::NOP || operation.opcode() == DsaOpcode::DRAIN => String::new(),
+        _ => format!(" {operation:x?}"),
+    }
+}
