@@ -69,17 +69,6 @@ impl DsaMover {
         (wrapped != 0 && !self.arena.batch_record(flight).status().is_pending()) || each(flying).any(is_back)
     }
 
-    /// Takes note of what has come back of a flight that nobody waits for.
-    pub(super) fn forget_landed(&mut self, flight: usize) {
-        let Flight { wrapped, flying, .. } = self.flights[flight];
-        if wrapped != 0 && !self.arena.batch_record(flight).status().is_pending() {
-            self.flights[flight].wrapped = 0;
-        }
-        let landed = each(flying).filter(|member| !self.arena.record(flight, *member).status().is_pending());
-        let landed = landed.fold(0, |set, member| set | 1 << member);
-        self.flights[flight].flying &= !landed;
-    }
-
     /// Takes in what has come back of a flight.
     pub(super) fn take_in(&mut self, flight: usize, done: &mut Completions<'_>) -> bool {
         let Flight { kind, wrapped, flying, line, .. } = self.flights[flight];
