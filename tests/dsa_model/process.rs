@@ -12,6 +12,7 @@ use memring::dsa::{
 };
 
 use super::subprocess::{again, role, words};
+use super::watchdog::must_end;
 
 const PAGE: usize = 4096;
 
@@ -166,6 +167,10 @@ fn addresses_that_lead_nowhere_are_page_faults() {
 /// field or a byte of an earlier round is told from a right one.
 #[test]
 fn the_status_is_written_last() {
+    must_end(device_and_reader);
+}
+
+fn device_and_reader() {
     const ROUNDS: u32 = 20_000;
     let (src, dst) = (vec![0_u32; 64], vec![0_u32; 64]);
     let (from, to) = (src.as_ptr().expose_provenance(), dst.as_ptr().expose_provenance());

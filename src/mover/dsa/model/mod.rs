@@ -126,8 +126,8 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// The most that is worked on at once, bytes.
-    const BYTES: usize = 16 << 10;
+    /// The most that is worked on at once, bytes: what stays in the first-level cache with its regions.
+    const BYTES: usize = 4 << 10;
 
     fn new() -> Self {
         Self { bytes: vec![0; 2 * Self::BYTES].into_boxed_slice(), members: Vec::new() }
