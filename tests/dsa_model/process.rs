@@ -170,6 +170,15 @@ fn the_status_is_written_last() {
     must_end(device_and_reader);
 }
 
+/// There is no other turn, whether all went well or not.
+struct Last<'a>(&'a CompletionRecord);
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        self.0.write(&RecordView::new(RecordStatus::HARDWARE_ERROR));
+    }
+}
+
 fn device_and_reader() {
     const ROUNDS: u32 = 20_000;
     let (src, dst) = (vec![0_u32; 64], vec![0_u32; 64]);
@@ -182,6 +191,9 @@ fn device_and_reader() {
             for round in 1..=ROUNDS {
                 while turn.status().is_pending() {
                     thread::yield_now();
+                }
+                if turn.status() != RecordStatus::SUCCESS {
+                    return;
                 }
                 turn.clear();
                 // The source differs from the destination at this word alone.
@@ -196,6 +208,7 @@ fn device_and_reader() {
                 unsafe { run(&mut device, &Descriptor::new(&operation, Flags::RECORD, at)) };
             }
         });
+        let _end = Last(&turn);
         for round in 1..=ROUNDS {
             turn.write(&RecordView::new(RecordStatus::SUCCESS));
             let view = loop {
