@@ -35,3 +35,5 @@ mod refusals;
 mod resumption;
 #[path = "support/subprocess.rs"]
 mod subprocess;
+#[path = "support/watchdog.rs"]
+mod watchdog;

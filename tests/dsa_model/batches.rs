@@ -7,7 +7,7 @@
 use memring::dsa::model::{Access, Chance, Model, Order, Reply, Settings};
 use memring::dsa::{Descriptor, DeviceCapabilities, Flags, GenCap, Mode, Operation, Preset, RecordStatus, RecordView};
 
-use super::map::{self, Device, Map, PAGE, at};
+use super::map::{self, Device, Map, PAGE, RECORD, at};
 use super::random::{Random, seed};
 
 /// Blocks of 64 bytes that members work on: the first page.
@@ -257,6 +257,29 @@ fn the_result_of_a_batch() {
     put_list(&mut device, &[member(Does::Nothing), fenced(Does::Nothing)]);
     let view = map::perform(&mut device, &operation(&good), Flags::BATCH_ERROR);
     assert_eq!((view.status(), view.descriptors_completed(), view.result()), (RecordStatus::BATCH_FAILED, 1, 1));
+}
+
+/// Without being asked for, a record comes only for what is worse than members that failed.
+#[test]
+fn a_batch_that_wants_no_record() {
+    for (wrong, missing, expected) in
+        [(false, false, None), (true, false, None), (false, true, Some(RecordStatus::BATCH_PAGE_FAULT))]
+    {
+        let mut device = device(map::everything(), Settings::default());
+        let does = if wrong { Does::Wrong } else { Does::Nothing };
+        let members = [member(does); 20];
+        put_list(&mut device, &members);
+        if missing {
+            device.memory_mut().unmap(4, Access::Read);
+        }
+        let batch = Descriptor::new(&operation(&members), Flags::RECORD_ADDRESS_VALID, RECORD);
+        assert_eq!(map::run(&mut device, &batch).map(|view| view.status()), expected);
+        assert_eq!(device.errors().unreported, 0);
+        // Nor is it counted as unreported, without a place for a record.
+        let nowhere = Descriptor::new(&operation(&members[..2]), Flags::NONE, 0);
+        assert_eq!(map::run(&mut device, &nowhere), None);
+        assert_eq!(device.errors().unreported, 0);
+    }
 }
 
 /// A batch whose list is not all there stops there, and goes on from there.

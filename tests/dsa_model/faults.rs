@@ -210,8 +210,10 @@ fn what_says_nothing_of_how_far_it_came() {
     let view = map::perform(&mut device(1, 10_000), &fetch(0), Flags::NONE);
     assert_place(&view, 1, A + 10_000, false);
     assert_eq!(view.bytes_completed(), NOTHING);
-    let view = map::perform(&mut device(1, 10_000), &fetch(4096), Flags::USE_STRIDE);
-    assert_place(&view, 1, A + 3 * 4096, false);
+    for (offset, page) in [(0, 0), (1, 1), (4096, 1), (8192, 2), (10_000, 3)] {
+        let view = map::perform(&mut device(1, offset), &fetch(4096), Flags::USE_STRIDE);
+        assert_place(&view, 1, A + page * 4096, false);
+    }
     let mut other = device(9, 0);
     other.memory_mut().unmap(1, Access::Read);
     // With a stride of two pages, only every other page.
