@@ -224,7 +224,8 @@ impl DsaMover {
         match record.status().class() {
             StatusClass::Success => self.go_on(flight, member, Stores::Plain, done),
             StatusClass::Partial => self.resume(flight, member, record, done),
-            StatusClass::Programming => {
+            // That of its record's own page comes after the operation.
+            StatusClass::Programming if record.status().code() != RecordStatus::RECORD_PAGE_FAULT => {
                 let piece = self.arena.descriptor(flight, member).operation().ok()?;
                 if record.status().code() == RecordStatus::BAD_OPCODE {
                     self.lines[self.flights[flight].line].refuses(piece.opcode());
