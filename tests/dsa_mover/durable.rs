@@ -88,9 +88,10 @@ fn what_goes_to_a_disk_the_cpu_copies() {
     assert_eq!(rig.run(&[set.link(), copy.link(), set]), [DONE; 3]);
     assert_eq!((rig.device().take().len(), rig.stats().fallbacks), (2, 2));
     // Elsewhere the device copies, regions or not.
-    assert_eq!(rig.run(&[set, set]), [DONE; 2]);
+    let mut third = [0_u8; 64];
+    assert_eq!(rig.run(&[set, Sqe::memset(third.as_mut_ptr(), 9, 64)]), [DONE; 2]);
     assert_eq!(rig.device().take().len(), 1);
-    assert_eq!(other, [9; 64]);
+    assert_eq!((other, third), ([9; 64], [9; 64]));
 }
 
 #[test]
