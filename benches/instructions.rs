@@ -16,7 +16,9 @@
 use std::hint::black_box;
 use std::process::Command;
 
-use memring::queue::{CompletionQueue, QueuePair, SubmissionQueue};
+use memring::dsa::model::{ModelPortal, Settings};
+use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::queue::{CompletionQueue, Drive, QueuePair, SubmissionQueue};
 use memring::{INLINE, Ring, Sqe, WORKERS};
 
 /// Operations of a round, and the bytes of each.
@@ -29,11 +31,12 @@ const PAGE: usize = 4096;
 /// A path: its name, the operations of a round, how many rounds are counted, and what does so many rounds.
 type Path = (&'static str, usize, u64, fn(u64));
 
-const PATHS: [Path; 9] = [
+const PATHS: [Path; 10] = [
     ("inline, push_batch", BATCH, 2000, |rounds| small(rounds, INLINE, push_batch)),
     ("inline, push", BATCH, 2000, |rounds| small(rounds, INLINE, push)),
     ("caller-driven, push_batch", BATCH, 2000, |rounds| small(rounds, WORKERS, push_batch)),
     ("caller-driven nop, push_batch", BATCH, 2000, nops),
+    ("DSA's null device, push_batch", BATCH, 2000, null_device),
     ("plain memcpy", BATCH, 2000, plain),
     ("4096 pages, push_batch", PAGES, 4, pages_by_hand),
     ("4096 pages, scope", PAGES, 4, |rounds| pages(rounds, scoped)),
@@ -126,6 +129,30 @@ fn small(rounds: u64, on: memring::MoverId, push: fn(&mut SubmissionQueue, &[Sqe
 
 fn nops(rounds: u64) {
     rounds_of(rounds, &[Sqe::nop().on(WORKERS); BATCH], push_batch);
+}
+
+/// Copies by a device that does nothing: what it costs to have one.
+fn null_device(rounds: u64) {
+    let device = Preset::V2Full.capabilities();
+    let queue = WorkQueueCapabilities::new(Mode::Shared, 16);
+    let mut settings = Settings::default();
+    settings.is_null = true;
+    let portal = Box::new(ModelPortal::new(device, queue, settings));
+    let attachment = Attachment { portal, allowance: device.through(&queue), numa_node: None };
+    let dsa = Dsa::new([attachment]).expect("there is one");
+    let builder = QueuePair::builder().entries(PAGES).workers(0);
+    let pair = builder.mover("dsa", Drive::Caller, move || dsa.mover()).build().expect("a queue pair");
+    let mover = pair.mover("dsa").expect("it was added");
+    let (mut sq, mut cq) = pair.split();
+    let mut memory = Memory([7; 2 * BATCH * LEN]);
+    let entries = memory.copies(mover);
+    for _ in 0..rounds {
+        push_batch(&mut sq, black_box(&entries));
+        sq.submit();
+        // The first drain sends them, the second one finds them done.
+        reap(&mut cq, 0);
+        reap(&mut cq, BATCH);
+    }
 }
 
 fn plain(rounds: u64) {

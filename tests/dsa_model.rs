@@ -7,12 +7,24 @@
 //! client that submits what is left of operations until they are done; `MEMRING_STRESS=full` gives it 10 million of
 //! them. `MEMRING_SEED` repeats a run.
 
+#[path = "dsa_model/batches.rs"]
+mod batches;
+#[path = "support/child.rs"]
+mod child;
 #[path = "dsa_model/drawn.rs"]
 mod drawn;
+#[path = "dsa_model/faults.rs"]
+mod faults;
+#[path = "dsa_model/freedom.rs"]
+mod freedom;
+#[path = "dsa_model/golden.rs"]
+mod golden;
 #[path = "dsa_model/map.rs"]
 mod map;
 #[path = "dsa_model/portal.rs"]
 mod portal;
+#[path = "dsa_model/process.rs"]
+mod process;
 #[path = "dsa_model/queues.rs"]
 mod queues;
 #[path = "support/random.rs"]
@@ -21,3 +33,7 @@ mod random;
 mod refusals;
 #[path = "dsa_model/resumption.rs"]
 mod resumption;
+#[path = "support/subprocess.rs"]
+mod subprocess;
+#[path = "support/watchdog.rs"]
+mod watchdog;

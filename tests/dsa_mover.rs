@@ -21,6 +21,8 @@ mod watchdog;
 mod chains;
 #[path = "dsa_mover/drawn.rs"]
 mod drawn;
+#[path = "dsa_mover/driving.rs"]
+mod driving;
 #[path = "dsa_mover/durable.rs"]
 mod durable;
 #[path = "dsa_mover/faults.rs"]

@@ -3,8 +3,8 @@
 //! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs
 //! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. Other rounds
 //! (`no_alloc/order.rs`) have chains, barriers, shared completions, cancels, and operations done in parts; others
-//! (`no_alloc/rings.rs`, `no_alloc/vdm.rs`) what rings and virtual data movers await, and `no_alloc/durable.rs` what
-//! goes to a disk. The count is
+//! (`no_alloc/rings.rs`, `no_alloc/vdm.rs`) what rings and virtual data movers await, `no_alloc/durable.rs` what
+//! goes to a disk, and `no_alloc/dsa.rs` what goes to devices. The count is
 //! that of the whole process, since most of the work is done by the queue's own threads; so this binary has no test
 //! harness, whose threads would be counted too.
 //!
@@ -15,6 +15,8 @@
 #![expect(unsafe_code, reason = "pushes entries; implements an allocator and a mover; poll has no safe wrapper")]
 #![expect(clippy::disallowed_types, reason = "the allocator counts on all threads")]
 
+#[path = "no_alloc/dsa.rs"]
+mod dsa;
 #[path = "no_alloc/durable.rs"]
 mod durable;
 #[path = "support/harness.rs"]
@@ -380,6 +382,7 @@ const SCENARIOS: &[harness::Scenario] = &[
     ("rings_with_a_users_mover", rings::with_a_users_mover),
     ("virtual_data_movers", vdm::virtual_data_movers),
     ("durable_operations", durable::durable_operations),
+    ("dsa_at_its_worst", dsa::dsa_at_its_worst),
 ];
 
 fn main() -> ExitCode {

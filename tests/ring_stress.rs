@@ -30,6 +30,8 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use memring::dsa::model::{ModelPortal, Settings};
+use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::future::{Many, Memcpy, Memset, Verb};
 use memring::mover::{Capabilities, Completions, DataMover, Kept, Lane, Progress};
 use memring::queue::Drive;
@@ -290,6 +292,18 @@ fn drops(builder: RingBuilder, entries: usize) {
     });
 }
 
+/// With two work queues of DSA in software, at their worst, in the place of the keeper.
+fn with_dsa(drive: Drive, entries: usize) {
+    let (device, queue) = (Preset::V2Full.capabilities(), WorkQueueCapabilities::new(Mode::Dedicated, 4));
+    let attachment = |seed| Attachment {
+        portal: Box::new(ModelPortal::new(device, queue, Settings::hostile(seed)).with_turn(1)),
+        allowance: device.through(&queue),
+        numa_node: None,
+    };
+    let dsa = Dsa::new((0..2).map(attachment)).expect("there are two");
+    drops(Ring::builder().workers(1).mover("keeper", drive, move || dsa.mover()), entries);
+}
+
 const SCENARIOS: &[harness::Scenario] = &[
     ("inline_64", || drops(Ring::builder().workers(0).inline_max(usize::MAX), 64)),
     ("caller_driven_8", || drops(Ring::builder().workers(0), 8)),
@@ -306,6 +320,8 @@ const SCENARIOS: &[harness::Scenario] = &[
     ("kept_by_the_caller_64", || {
         drops(Ring::builder().workers(1).mover("keeper", Drive::Caller, Keeper::new), 64);
     }),
+    ("dsa_by_threads_64", || with_dsa(Drive::Threads(2), 64)),
+    ("dsa_by_the_caller_8", || with_dsa(Drive::Caller, 8)),
 ];
 
 fn main() -> ExitCode {

@@ -92,7 +92,7 @@ const MAY_HOLD_UNSAFE: &[&str] = &[
     "src/vdm/operation.rs",
     "src/vdm/plugged.rs",
     "src/vdm/synchronous.rs",
-    "src/vdm/threads.rs",
+    "src/vdm/queued.rs",
 ];
 
 /// The modules of `src/`, lowest layer first. A module may import what is below it; in the first layer, each other too.

@@ -33,6 +33,7 @@ mod watchdog;
 use std::ptr;
 
 use memring::OpFlags;
+use memring::dsa::Dsa;
 use memring::vdm::{Notifier, OperationFuture, OperationOutput, OperationResult, OperationType, State, Vdm};
 
 use courier::Courier;
@@ -46,6 +47,8 @@ fn each_kind() -> Vec<(&'static str, Vdm)> {
         ("synchronous", Vdm::synchronous().expect("a mover")),
         ("threads", Vdm::threads(2, 64).expect("a mover")),
         ("no threads", Vdm::threads(0, 64).expect("a mover")),
+        ("dsa", Vdm::dsa(&Dsa::software(), 1, 64).expect("a mover")),
+        ("dsa, no threads", Vdm::dsa(&Dsa::software(), 0, 64).expect("a mover")),
         ("new", Vdm::new(Courier::new(64))),
     ]
 }

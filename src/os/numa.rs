@@ -2,13 +2,15 @@
 
 use std::fs;
 
-use rustix::thread::sched_getcpu;
-
 const NODES: &str = "/sys/devices/system/node";
 
 /// The node of the CPU on which this thread runs just now.
 pub(crate) fn this_node() -> Option<u32> {
-    let cpu = format!("/sys/devices/system/cpu/cpu{}", sched_getcpu());
+    let stat = fs::read_to_string("/proc/thread-self/stat").ok()?;
+    // The name may have blanks and brackets; the CPU is the 37th field behind it (proc(5): the 39th).
+    let (_, fields) = stat.rsplit_once(')')?;
+    let cpu: u32 = fields.split_ascii_whitespace().nth(36)?.parse().ok()?;
+    let cpu = format!("/sys/devices/system/cpu/cpu{cpu}");
     let names = fs::read_dir(cpu).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names.filter_map(|name| name.strip_prefix("node")?.parse().ok()).next()
 }

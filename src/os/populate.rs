@@ -9,7 +9,9 @@ use core::ptr;
 
 use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
-use rustix::param::page_size;
+
+/// The page of the processors that have such devices, bytes. Where pages are longer, the kernel refuses to say.
+const PAGE: u64 = 4096;
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +33,7 @@ pub(crate) enum Populated {
 
 /// Maps the pages of `len` bytes from `address` on, for this access.
 pub(crate) fn populate(address: u64, len: u64, access: Access) -> Populated {
-    let mask = page_size() as u64 - 1;
-    let start = address & !mask;
+    let start = address & !(PAGE - 1);
     let bytes = address.checked_add(len.max(1)).map(|end| end - start);
     let (Ok(start), Some(Ok(bytes))) = (usize::try_from(start), bytes.map(usize::try_from)) else {
         return Populated::Missing;

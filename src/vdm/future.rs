@@ -20,8 +20,8 @@ use super::mover::Mover;
 use super::notifier::{Notifier, NotifierType};
 use super::operation::{Operation, OperationOutput, OperationResult};
 use super::plugged::Plugged;
+use super::queued::Queued;
 use super::synchronous::Synchronous;
-use super::threads::Threads;
 pub use crate::future::State;
 
 /// One operation from its creation to its end, whoever moves its bytes.
@@ -132,7 +132,7 @@ impl<M: BuiltIn> Drop for Own<M> {
 /// Whose operation it is.
 pub(super) enum Task {
     Synchronous(Own<Synchronous>),
-    Threads(Own<Threads>),
+    Queued(Own<Queued>),
     Plugged(Arc<dyn Plugged>),
     Complete(OperationOutput),
 }
@@ -189,7 +189,7 @@ impl OperationFuture {
         notifier.clear();
         self.state = match &mut self.task {
             Task::Synchronous(own) => own.poll(notifier),
-            Task::Threads(own) => own.poll(notifier),
+            Task::Queued(own) => own.poll(notifier),
             Task::Plugged(operation) => Arc::clone(operation).poll(notifier),
             Task::Complete(_) => State::Complete,
         };
@@ -204,7 +204,7 @@ impl OperationFuture {
     fn settle(&mut self) {
         let output = match &self.task {
             Task::Synchronous(own) => own.run.output(),
-            Task::Threads(own) => own.run.output(),
+            Task::Queued(own) => own.run.output(),
             Task::Plugged(operation) => operation.output(),
             Task::Complete(_) => None,
         };

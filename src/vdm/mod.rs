@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Vdm ─memcpy, ...─▶ OperationFuture ─poll─▶ op_start ─▶ op_check ─▶ op_delete ─▶ OperationOutput
-//!   └─ op_new ────────▶ Idle                  synchronous │ threads │ your Mover
+//!   └─ op_new ────────▶ Idle                  synchronous │ threads │ dsa │ your Mover
 //! ```
 //!
 //! A program that was written for miniasync finds here what it knows: `docs/VDM.md` goes through its page sentence by
@@ -16,8 +16,8 @@ mod mover;
 mod notifier;
 mod operation;
 mod plugged;
+mod queued;
 mod synchronous;
-mod threads;
 
 pub use self::chain::Chain;
 pub use self::future::{OperationFuture, State};
@@ -31,8 +31,9 @@ use std::sync::Arc;
 
 use self::future::{Own, Run, Task};
 use self::plugged::{Desk, Movers};
+use self::queued::Queued;
 use self::synchronous::Synchronous;
-use self::threads::Threads;
+use crate::mover::dsa::Dsa;
 use crate::queue::Route;
 use crate::sqe::{MoverId, OpFlags, Sqe};
 
@@ -42,6 +43,7 @@ use crate::sqe::{MoverId, OpFlags, Sqe};
 /// |---|---|---|
 /// | [`synchronous`](Vdm::synchronous) | inside the first poll, on the thread that polls | none are needed |
 /// | [`threads`](Vdm::threads) | on worker threads | as many operations at once as were asked for |
+/// | [`dsa`](Vdm::dsa) | on Intel DSA, or its model in software | likewise |
 /// | [`new`](Vdm::new) | where a [`Mover`] of your own does them | what it says |
 ///
 /// It is shared by reference, or in an `Arc`. **Its drop** waits until no operation's memory is touched any more, also
@@ -70,7 +72,7 @@ pub struct Vdm(Kind);
 
 enum Kind {
     Synchronous(Arc<Synchronous>),
-    Threads(Arc<Threads>),
+    Queued(Arc<Queued>),
     Plugged(Arc<dyn Movers>),
 }
 
@@ -112,7 +114,29 @@ impl Vdm {
     /// # Ok::<(), BuildError>(())
     /// ```
     pub fn threads(threads: usize, operations: usize) -> Result<Self, BuildError> {
-        Ok(Self(Kind::Threads(Arc::new(Threads::new(threads, operations)?))))
+        Ok(Self(Kind::Queued(Arc::new(Queued::threads(threads, operations)?))))
+    }
+
+    /// Intel DSA, driven by so many threads, for so many operations at once, each of which counts as for
+    /// [`threads`](Vdm::threads): `data_mover_dml_new`.
+    ///
+    /// With 0 threads whoever polls drives it; no poll waits for a device.
+    ///
+    /// # Errors
+    ///
+    /// As for [`threads`](Vdm::threads); [`BuildError::Threads`], if the threads are too many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memring::dsa::Dsa;
+    /// use memring::vdm::Vdm;
+    /// // Where there is the hardware: `Dsa::open`.
+    /// let vdm = Vdm::dsa(&Dsa::software(), 1, 128)?;
+    /// # Ok::<(), memring::BuildError>(())
+    /// ```
+    pub fn dsa(dsa: &Dsa, threads: usize, operations: usize) -> Result<Self, BuildError> {
+        Ok(Self(Kind::Queued(Arc::new(Queued::dsa(dsa, threads, operations)?))))
     }
 
     /// A mover of your own: whoever has the four verbs of [`Mover`].
@@ -144,7 +168,7 @@ impl Vdm {
     fn capabilities(&self) -> OpFlags {
         match &self.0 {
             Kind::Synchronous(mover) => mover.capabilities(),
-            Kind::Threads(mover) => mover.capabilities(),
+            Kind::Queued(mover) => mover.capabilities(),
             Kind::Plugged(movers) => movers.capabilities(),
         }
     }
@@ -252,7 +276,7 @@ impl Vdm {
             // SAFETY: the caller vouches for it.
             Kind::Synchronous(mover) => unsafe { own(mover, operation) }.map(Task::Synchronous),
             // SAFETY: as above.
-            Kind::Threads(mover) => unsafe { own(mover, operation) }.map(Task::Threads),
+            Kind::Queued(mover) => unsafe { own(mover, operation) }.map(Task::Queued),
             // SAFETY: as above.
             Kind::Plugged(movers) => unsafe { Arc::clone(movers).make(operation) }.map(Task::Plugged),
         };
@@ -276,7 +300,7 @@ impl Drop for Vdm {
     fn drop(&mut self) {
         match &self.0 {
             Kind::Synchronous(mover) => mover.end(),
-            Kind::Threads(mover) => mover.end(),
+            Kind::Queued(mover) => mover.end(),
             Kind::Plugged(movers) => movers.end(),
         }
     }
@@ -286,7 +310,7 @@ impl fmt::Debug for Vdm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
             Kind::Synchronous(_) => "synchronous",
-            Kind::Threads(_) => "threads",
+            Kind::Queued(mover) => mover.made_by(),
             Kind::Plugged(_) => "new",
         };
         f.debug_struct("Vdm").field("made_by", &kind).field("capabilities", &self.capabilities()).finish()

@@ -7,6 +7,8 @@ use memring::dsa::{
     WorkQueueCapabilities,
 };
 
+use super::child::in_child;
+
 /// Memory for copies and their records, which lives longer than any portal here.
 struct Arena {
     src: Vec<[u8; 64]>,
@@ -198,6 +200,21 @@ fn a_drop_executes_what_is_left() {
     assert_eq!(arena.done(), 3);
     drop(portal);
     assert_eq!(arena.done(), 20);
+}
+
+/// The copy of a portal that a child has does nothing: neither when it is attended to nor when it is dropped.
+#[test]
+fn a_child_that_was_forked_has_no_portal() {
+    let mut arena = Arena::new(3);
+    let copies = arena.copies();
+    let mut portal = portal(Mode::Dedicated, 4, Settings::default());
+    accepted(&mut portal, &copies[..2]);
+    in_child(|| {
+        assert_eq!(submit(&mut portal, &copies[2..]), Submitted { accepted: 0, stopped: Some(Stopped::Forked) });
+        portal.attend();
+        drop(portal);
+        assert_eq!(arena.done(), 0);
+    });
 }
 
 /// As another thread's mover would have it.

@@ -17,6 +17,24 @@ const DELTA: Operation =
     Operation::CreateDelta { src_1: A, src_2: B, len: 64, record: C, max_record_len: 80, expected_mask: 0 };
 const APPLY: Operation = Operation::ApplyDelta { record: A, dst: B, len: 64, record_len: 10 };
 
+/// One of each that the model knows, with nothing wrong.
+const EACH: [Operation; 14] = [
+    COPY,
+    BATCH,
+    DELTA,
+    APPLY,
+    Operation::Nop,
+    Operation::Drain { readback_1: 0, readback_2: 0 },
+    Operation::Fill { pattern: 1, pattern_high: 0, dst: B, len: 64 },
+    Operation::Compare { src_1: A, src_2: B, len: 64, expected: 0 },
+    Operation::CompareValue { src: A, pattern: 1, len: 64, expected: 0 },
+    Operation::Dualcast { src: A, dst_1: B, dst_2: C, len: 64 },
+    Operation::TranslationFetch { address: A, len: 64, stride: 0 },
+    Operation::Crc { src: A, len: 64, seed: 0, seed_address: 0 },
+    Operation::CopyCrc { src: A, dst: B, len: 64, seed: 0, seed_address: 0 },
+    Operation::CacheFlush { address: A, len: 64 },
+];
+
 fn with(device: DeviceCapabilities) -> Device {
     Model::with_memory(device, map::queue(Mode::Dedicated), Settings::default(), Map::new())
 }
@@ -65,23 +83,7 @@ fn opcodes() {
 
 #[test]
 fn flags_that_are_not_the_operations() {
-    let operations = [
-        COPY,
-        BATCH,
-        DELTA,
-        APPLY,
-        Operation::Nop,
-        Operation::Drain { readback_1: 0, readback_2: 0 },
-        Operation::Fill { pattern: 1, pattern_high: 0, dst: B, len: 64 },
-        Operation::Compare { src_1: A, src_2: B, len: 64, expected: 0 },
-        Operation::CompareValue { src: A, pattern: 1, len: 64, expected: 0 },
-        Operation::Dualcast { src: A, dst_1: B, dst_2: C, len: 64 },
-        Operation::TranslationFetch { address: A, len: 64, stride: 0 },
-        Operation::Crc { src: A, len: 64, seed: 0, seed_address: 0 },
-        Operation::CopyCrc { src: A, dst: B, len: 64, seed: 0, seed_address: 0 },
-        Operation::CacheFlush { address: A, len: 64 },
-    ];
-    for operation in operations {
+    for operation in EACH {
         let allowed = Descriptor::allowed_flags(operation.opcode());
         for bit in (0..24).filter(|bit| !matches!(bit, 2 | 3)) {
             let flag = Flags::from_bits(1 << bit);
@@ -167,15 +169,56 @@ fn a_record_comes_when_it_was_asked_for_or_when_something_is_wrong() {
     assert_eq!(view.map(|view| view.status()), Some(RecordStatus::BAD_LENGTH));
 }
 
+/// Which they are `tests/dsa/rules.rs` compares with the specification's table.
 #[test]
 fn reserved_bytes() {
-    let mut bytes = Descriptor::new(&COPY, Flags::RECORD, RECORD).to_bytes();
-    for at in (36..64).chain([2]) {
-        bytes[at] = 0x40;
-        let view = map::run(&mut with(map::everything()), &Descriptor::from_bytes(&bytes)).expect("it has a record");
-        assert_eq!(view.status(), RecordStatus::RESERVED_NOT_ZERO, "byte {at}");
-        bytes[at] = 0;
+    let mut refused = 0;
+    for operation in EACH {
+        let right = Descriptor::new(&operation, Flags::RECORD, RECORD).to_bytes();
+        for at in (2..4).chain(16..64) {
+            let mut bytes = right;
+            // Bit 7 of byte 3 is the privilege.
+            bytes[at] |= 0x40;
+            let descriptor = Descriptor::from_bytes(&bytes);
+            if descriptor.reserved_byte() == Some(at) {
+                let view = map::run(&mut with(map::everything()), &descriptor).expect("it has a record");
+                assert_eq!(view.status(), RecordStatus::RESERVED_NOT_ZERO, "{operation:?}, byte {at}");
+                refused += 1;
+            }
+        }
     }
+    // At least those that none has: 2, 3, and 36 to 39; and of most of them those from 41 on.
+    assert!(refused > 6 * EACH.len() + 200, "{refused}");
+}
+
+#[test]
+fn flags_that_other_flags_forbid() {
+    let drain = Operation::Drain { readback_1: 0, readback_2: 0 };
+    let readback = Operation::Drain { readback_1: A, readback_2: 0 };
+    let (cache, durable) = (Flags::CACHE_CONTROL, Flags::CACHE_CONTROL_3);
+    let device = || with(map::everything());
+    for flags in [cache | durable, cache | durable | Flags::DESTINATION_READBACK] {
+        let view = map::perform(&mut device(), &COPY, flags);
+        assert_eq!(view.invalid_flags(), Some(cache | durable), "{flags:?}");
+    }
+    for flags in [cache, durable, cache | Flags::DESTINATION_READBACK, durable | Flags::DESTINATION_READBACK] {
+        assert_eq!(status(COPY, flags), RecordStatus::SUCCESS, "{flags:?}");
+    }
+    let class = Flags::ADDRESS_1_TRAFFIC_CLASS;
+    assert_eq!(map::perform(&mut device(), &drain, class).invalid_flags(), Some(class));
+    assert_eq!(status(readback, class | Flags::READBACK_1_VALID), RecordStatus::SUCCESS);
+    // Without the address of a record, its traffic class.
+    let mut device = device();
+    let flags = Flags::RECORD_TRAFFIC_CLASS;
+    assert_eq!(map::run(&mut device, &Descriptor::new(&COPY, flags, 0)), None);
+    assert_eq!(device.errors().last, Some(RecordStatus::INVALID_FLAGS));
+}
+
+#[test]
+fn all_flags_that_are_wrong_are_told() {
+    let flags = Flags::FENCE | Flags::CHECK_RESULT | Flags::from_bits(1 << 23) | Flags::CACHE_CONTROL;
+    let view = map::perform(&mut with(map::everything()), &COPY, flags);
+    assert_eq!(view.invalid_flags(), Some(flags.without(Flags::CACHE_CONTROL)));
 }
 
 #[test]

@@ -56,7 +56,8 @@ fn where_it_cannot_the_cpu_writes_back() {
     let src = noise(PAGE);
     let mut plan = Plan::default();
     plan.device.gen_cap = plan.device.gen_cap.without(GenCap::DESTINATION_READBACK);
-    let mut rig = Rig::of(&plan);
+    // Where regions are not looked at, chains go together.
+    let mut rig = Rig::with(&[plan], |dsa| dsa.writes_page_cache(true));
     let region = on_dax(&rig);
     let copy = Sqe::memcpy(region.as_mut_ptr(), src.as_ptr(), PAGE).flags(OpFlags::MEM_DURABLE);
     // What follows a durable one begins when that is durable.
@@ -87,9 +88,10 @@ fn what_goes_to_a_disk_the_cpu_copies() {
     assert_eq!(rig.run(&[set.link(), copy.link(), set]), [DONE; 3]);
     assert_eq!((rig.device().take().len(), rig.stats().fallbacks), (2, 2));
     // Elsewhere the device copies, regions or not.
-    assert_eq!(rig.run(&[set, set]), [DONE; 2]);
+    let mut third = [0_u8; 64];
+    assert_eq!(rig.run(&[set, Sqe::memset(third.as_mut_ptr(), 9, 64)]), [DONE; 2]);
     assert_eq!(rig.device().take().len(), 1);
-    assert_eq!(other, [9; 64]);
+    assert_eq!((other, third), ([9; 64], [9; 64]));
 }
 
 #[test]

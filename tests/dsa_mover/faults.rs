@@ -66,10 +66,10 @@ fn memory_that_is_not_there_is_a_fault_and_the_process_lives() {
     for on_fault in [OnFault::Resume, OnFault::Cpu, OnFault::Fail] {
         let mut rig = Rig::on_fault(&Plan::default(), on_fault);
         let sqes = [
-            Sqe::memcpy(start, nowhere, 100),
+            Sqe::memcpy(start, nowhere, 50),
             Sqe::memset(start.wrapping_add(50), 9, 50),
-            Sqe::memset(nowhere, 1, 100),
-            Sqe::flush(nowhere, 100),
+            Sqe::memset(nowhere.wrapping_add(100), 1, 100),
+            Sqe::flush(nowhere.wrapping_add(200), 100),
         ];
         let fault = (Status::FAULT, 0);
         assert_eq!(rig.run(&sqes), [fault, DONE, fault, fault], "{on_fault:?}");

@@ -215,8 +215,7 @@ fn the_cache_gets_the_destination_unless_it_is_not_wanted_there() {
         let mut rig = Rig::of(&Plan::preset(preset));
         let [copy] = copies(&mut dst, &src, 64)[..] else { panic!("one") };
         let hint = if has_hint { OpFlags::NO_CACHE_HINT } else { OpFlags::NONE };
-        let start = dst.as_mut_ptr();
-        assert_eq!(rig.run(&[copy.flags(hint), Sqe::flush(start, 64), Sqe::nop()]), [DONE; 3]);
+        assert_eq!(rig.run(&[copy.flags(hint), Sqe::flush(src.as_ptr(), 64), Sqe::nop()]), [DONE; 3]);
         let entries = rig.device().take();
         let members: Vec<_> = entries.iter().flat_map(|entry| entry.members().to_vec()).collect();
         let of = |opcode| members.iter().find(|descriptor| descriptor.opcode() == opcode).unwrap();

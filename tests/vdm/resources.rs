@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "operations on raw addresses")]
 
 use memring::BuildError;
+use memring::dsa::Dsa;
 use memring::vdm::{Notifier, OperationFuture, OperationResult, OperationType, State, Vdm};
 
 use super::watchdog::must_end;
@@ -148,4 +149,7 @@ fn sizes_that_make_no_sense_are_refused() {
     assert!(matches!(Vdm::threads(1, 4_294_967_424), Err(BuildError::Entries(4_294_967_424))));
     assert!(matches!(Vdm::threads(65, 64), Err(BuildError::Workers(65))));
     assert!(Vdm::threads(1, 65536).is_ok());
+    let dsa = Dsa::software();
+    assert!(matches!(Vdm::dsa(&dsa, 1, 0), Err(BuildError::Entries(0))));
+    assert!(matches!(Vdm::dsa(&dsa, 65, 64), Err(BuildError::Threads(name, 65)) if name == "dsa"));
 }

@@ -23,6 +23,48 @@ pub enum Access {
 }
 
 /// Where addresses lead.
+///
+/// # Examples
+///
+/// ```
+/// use memring::dsa::model::{Access, Memory, Model, Reply, Settings};
+/// use memring::dsa::{Descriptor, Flags, Mode, Operation, Preset, RecordView, WorkQueueCapabilities};
+///
+/// /// A page at address 0x1000, and nothing else.
+/// struct Page([u8; 4096]);
+///
+/// impl Page {
+///     fn at(&mut self, address: u64, len: usize) -> &mut [u8] {
+///         &mut self.0[address as usize - 0x1000..][..len]
+///     }
+/// }
+///
+/// impl Memory for Page {
+///     fn is_mapped(&mut self, address: u64, _len: usize, _access: Access) -> bool {
+///         address / 4096 == 1
+///     }
+///     unsafe fn read(&mut self, address: u64, into: &mut [u8]) {
+///         into.copy_from_slice(self.at(address, into.len()));
+///     }
+///     unsafe fn write(&mut self, address: u64, from: &[u8]) {
+///         self.at(address, from.len()).copy_from_slice(from);
+///     }
+///     unsafe fn write_record(&mut self, address: u64, record: &RecordView) {
+///         self.at(address, 32).copy_from_slice(&record.to_bytes());
+///     }
+///     unsafe fn flush(&mut self, _address: u64, _len: usize) {}
+/// }
+///
+/// let queue = WorkQueueCapabilities::new(Mode::Dedicated, 16);
+/// let device = Preset::V1Early.capabilities();
+/// let mut device = Model::with_memory(device, queue, Settings::default(), Page([0; 4096]));
+/// let fill = Operation::Fill { pattern: 7, pattern_high: 0, dst: 0x1ff0, len: 100 };
+/// assert_eq!(device.submit(&Descriptor::new(&fill, Flags::RECORD, 0x1000).to_bytes()), Reply::Accepted);
+/// // SAFETY: this memory demands nothing.
+/// assert!(unsafe { device.step() });
+/// // It stopped at the next page, which it was to write.
+/// assert_eq!((device.memory().0[0], device.memory().0[4]), (0x83, 16));
+/// ```
 pub trait Memory {
     /// The unit in which memory is mapped or not, bytes: a power of two. No access crosses a boundary of it.
     const PAGE_BYTES: u64 = 4096;

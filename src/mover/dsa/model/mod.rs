@@ -44,10 +44,12 @@
 //! | find no room in a shared queue, which others use too | never, at times | `retries` |
 //! | fail | never, at times | `breakdowns` |
 //!
-//! The same seed, descriptors and steps give the same run. [`Settings::hostile`] has all of it at its worst.
+//! The same seed, descriptors and steps give the same run. [`Settings::hostile`] has all of it at its worst, but for
+//! failures.
 //!
-//! What never leaves a device free: the status is written last, nothing is written to the record of an abandoned
-//! member, a full success says zero bytes completed, and memory that no descriptor names is not touched.
+//! In what a device is not free: the status is written last, nothing is written to the record of an abandoned member,
+//! a full success says zero bytes completed where its operation counts them, and memory that no descriptor names is
+//! not touched.
 //!
 //! # What is not modelled
 //!
@@ -59,6 +61,8 @@
 //! - Time, and what is fast: traffic classes (all count as configured), priorities, read buffers, where data is cached.
 //! - Interrupts, which Linux gives no user, and the event log, by which the kernel writes a record whose page was
 //!   missing: here such a descriptor is only [counted](Errors).
+//! - The bit of a record that says that a fault's address is masked (GENCAP bit 12): what it covers was not found out.
+//!   Addresses are masked, and it is never set.
 //! - The order of refusals. What it answers to a descriptor that breaks more than one rule is its own choice: the
 //!   specification has none.
 
@@ -126,11 +130,15 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// The most that is worked on at once, bytes.
-    const BYTES: usize = 16 << 10;
+    /// The most that is worked on at once, bytes: what stays in the first-level cache with its regions.
+    const BYTES: usize = 4 << 10;
+    /// The longest batch of devices that were seen.
+    const USUAL_BATCH: usize = 1024;
 
-    fn new() -> Self {
-        Self { bytes: vec![0; 2 * Self::BYTES].into_boxed_slice(), members: Vec::new() }
+    /// Executing allocates nothing, but for batches longer than devices have them.
+    fn new(max_batch: u32) -> Self {
+        let members = usize::try_from(max_batch).unwrap_or(usize::MAX).min(Self::USUAL_BATCH);
+        Self { bytes: vec![0; 2 * Self::BYTES].into_boxed_slice(), members: Vec::with_capacity(members) }
     }
 
     /// So many bytes, which are at most `BYTES`.
@@ -186,7 +194,8 @@ impl<M: Memory> Model<M> {
     ) -> Self {
         let dice = Dice::new(settings.seed);
         let device = Device { may: device.through(&queue), settings, dice, errors: Errors::default() };
-        Self { queue: Queue::new(queue), device, memory, scratch: Scratch::new() }
+        let scratch = Scratch::new(device.may.max_batch);
+        Self { queue: Queue::new(queue), device, memory, scratch }
     }
 
     /// Submits a descriptor by the instruction that is right for the queue. Touches no memory.

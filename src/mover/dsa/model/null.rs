@@ -5,7 +5,7 @@
 
 use super::memory::{Memory, Vouched};
 use super::settings::Settings;
-use crate::mover::dsa::{CompletionRecord, Descriptor, Flags, Operation, RecordStatus, RecordView};
+use crate::mover::dsa::{CompletionRecord, Descriptor, DsaOpcode, Flags, Operation, RecordStatus, RecordView};
 
 /// So much of a descriptor is enough, bytes.
 const HEADER: usize = 16;
@@ -13,7 +13,9 @@ const HEADER: usize = 16;
 /// Writes the records that a descriptor, or the members of a batch, want.
 pub(super) fn pretend<M: Memory>(settings: &Settings, memory: &mut Vouched<M>, descriptor: &Descriptor) {
     let mut record = RecordView::filled(RecordStatus::SUCCESS, settings.unused_byte).with_bytes_completed(0);
-    if let Ok(Operation::Batch { list, count }) = descriptor.operation() {
+    if descriptor.opcode() == DsaOpcode::BATCH
+        && let Ok(Operation::Batch { list, count }) = descriptor.operation()
+    {
         for number in 0..u64::from(count) {
             let mut header = [0; HEADER];
             if !memory.read(list.wrapping_add(number * Descriptor::BYTES as u64), &mut header) {

@@ -121,6 +121,16 @@ impl Queue {
         Reply::Accepted
     }
 
+    /// The descriptor that has waited longest.
+    pub(super) fn first(&self) -> Option<&Descriptor> {
+        self.waiting.front()
+    }
+
+    /// Takes it out. False: there was none.
+    pub(super) fn end_first(&mut self) -> bool {
+        self.waiting.pop_front().is_some()
+    }
+
     /// Takes the descriptor out that is next: any, but a DRAIN only when all before it are gone.
     pub(super) fn take(&mut self, order: Order, dice: &mut Dice) -> Option<Descriptor> {
         if order == Order::InOrder {

@@ -55,17 +55,17 @@ impl Arena {
         unsafe { *self.0[flight].list[member].get() }
     }
 
-    /// Has this member do `operation`, and its record tell of that.
+    /// Gives a member this descriptor, made for the address of its record, which tells of it from now on.
     ///
     /// # Safety
     ///
     /// No device has this member, nor a list that it is in.
     #[inline]
-    pub(super) unsafe fn write(&mut self, flight: usize, member: usize, operation: &Operation, flags: Flags) {
+    pub(super) unsafe fn write(&mut self, flight: usize, member: usize, descriptor: impl FnOnce(u64) -> Descriptor) {
         let place = &self.0[flight];
         let record = &place.records[member];
         record.clear();
-        let descriptor = Descriptor::new(operation, flags, address(record));
+        let descriptor = descriptor(address(record));
         // SAFETY: the caller says that no device reads it; no other thread of ours does.
         unsafe { place.list[member].get().write(descriptor) };
     }
@@ -84,7 +84,7 @@ impl Arena {
             if waits { descriptor.flags().with(Flags::FENCE) } else { descriptor.flags().without(Flags::FENCE) };
         if let Ok(operation) = descriptor.operation() {
             // SAFETY: the caller's contract.
-            unsafe { self.write(flight, member, &operation, flags) };
+            unsafe { self.write(flight, member, |record| Descriptor::new(&operation, flags, record)) };
         }
     }
 

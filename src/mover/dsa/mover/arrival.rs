@@ -12,12 +12,13 @@
 #![expect(unsafe_code, reason = "writes descriptors that no device has, and has the CPU finish entries")]
 
 use super::flight::{Flight, Kind, each};
+use super::job::Job;
 use super::{DsaMover, OnFault, on_cpu};
 use crate::cqe::Status;
 use crate::memory::Stores;
 use crate::mover::Completions;
 use crate::mover::dsa::operations::Direction;
-use crate::mover::dsa::{DsaOpcode, Flags, GenCap, Operation, RecordStatus, RecordView, StatusClass};
+use crate::mover::dsa::{Descriptor, DsaOpcode, GenCap, Operation, RecordStatus, RecordView, StatusClass};
 use crate::os::{Access, Populated, populate};
 
 /// How often in a row an operation may stop without a byte of progress, or a member of a batch not be come to, before
@@ -68,17 +69,6 @@ impl DsaMover {
         (wrapped != 0 && !self.arena.batch_record(flight).status().is_pending()) || each(flying).any(is_back)
     }
 
-    /// Takes note of what has come back of a flight that nobody waits for.
-    pub(super) fn forget_landed(&mut self, flight: usize) {
-        let Flight { wrapped, flying, .. } = self.flights[flight];
-        if wrapped != 0 && !self.arena.batch_record(flight).status().is_pending() {
-            self.flights[flight].wrapped = 0;
-        }
-        let landed = each(flying).filter(|member| !self.arena.record(flight, *member).status().is_pending());
-        let landed = landed.fold(0, |set, member| set | 1 << member);
-        self.flights[flight].flying &= !landed;
-    }
-
     /// Takes in what has come back of a flight.
     pub(super) fn take_in(&mut self, flight: usize, done: &mut Completions<'_>) -> bool {
         let Flight { kind, wrapped, flying, line, .. } = self.flights[flight];
@@ -92,33 +82,54 @@ impl DsaMover {
             }
             return true;
         }
-        let mut has_reaped = false;
-        for member in each(flying) {
+        let left = if kind == Kind::Chain { flying } else { self.end_plain(flight, flying, done) };
+        self.flights[flight].flying = left;
+        let mut landed = (flying & !left).count_ones() as usize;
+        for member in each(left) {
             let Some(record) = self.arena.record(flight, member).view() else { continue };
-            has_reaped = true;
+            landed += 1;
             self.flights[flight].flying &= !(1 << member);
-            self.lines[line].ended += 1;
             match kind {
                 Kind::Chain => self.take_in_chain(flight, 1 << member, None, done),
                 Kind::Batch | Kind::Singles => self.take_in_member(flight, member, &record, done),
             }
         }
-        has_reaped
+        self.lines[line].ended += landed;
+        landed > 0
     }
 
     fn take_in_batch(&mut self, flight: usize, wrapped: u32, batch: &RecordView, done: &mut Completions<'_>) {
         // What is to go again goes by itself.
         self.flights[flight].kind = Kind::Singles;
+        let first = wrapped.trailing_zeros() as usize;
+        let wrapped = self.end_plain(flight, wrapped, done);
+        if wrapped == 0 {
+            return;
+        }
         self.note_refusal(flight, batch, done);
         for member in each(wrapped) {
             match self.arena.record(flight, member).view() {
                 Some(record) => self.take_in_member(flight, member, &record, done),
-                None if was_not_come_to(member - wrapped.trailing_zeros() as usize, batch) => {
+                None if was_not_come_to(member - first, batch) => {
                     self.flights[flight].waiting |= 1 << member;
                 }
                 None => self.end(flight, member, End::corrupted(batch.status()), done),
             }
         }
+    }
+
+    /// Ends those members that succeeded and have no more to do, which is what most do; the others are left.
+    #[inline]
+    fn end_plain(&mut self, flight: usize, back: u32, done: &mut Completions<'_>) -> u32 {
+        let Self { flights, arena, .. } = self;
+        each(back).fold(back, |left, member| {
+            if arena.record(flight, member).status() != RecordStatus::SUCCESS {
+                return left;
+            }
+            let Some(job) = flights[flight].take_if(member, Job::is_last_piece) else { return left };
+            done.complete(job.token, Status::SUCCESS);
+            left & !(1 << member)
+        })
     }
 
     /// A batch that was refused as a whole is none that the device knows.
@@ -213,7 +224,8 @@ impl DsaMover {
         match record.status().class() {
             StatusClass::Success => self.go_on(flight, member, Stores::Plain, done),
             StatusClass::Partial => self.resume(flight, member, record, done),
-            StatusClass::Programming => {
+            // That of its record's own page comes after the operation.
+            StatusClass::Programming if record.status().code() != RecordStatus::RECORD_PAGE_FAULT => {
                 let piece = self.arena.descriptor(flight, member).operation().ok()?;
                 if record.status().code() == RecordStatus::BAD_OPCODE {
                     self.lines[self.flights[flight].line].refuses(piece.opcode());
@@ -226,19 +238,19 @@ impl DsaMover {
 
     /// A piece is done: the next one, or the end.
     fn go_on(&mut self, flight: usize, member: usize, stores: Stores, done: &mut Completions<'_>) -> Option<End> {
-        let (line, longest) = (self.flights[flight].line, self.longest);
+        let longest = self.longest;
+        let gen_cap = self.lines[self.flights[flight].line].gen_cap;
         let job = self.flights[flight].job(member)?;
         let sqe = *job.sqe();
         if job.has_more() {
             stores.fence();
             job.tries = 0;
             let piece = job.next_piece(longest);
-            let flags = self.arena.descriptor(flight, member).flags();
             // SAFETY: its record is written, and so is that of its batch, if it was in one.
-            unsafe { self.arena.write(flight, member, &piece, flags) };
+            unsafe { self.arena.write(flight, member, |record| job.descriptor(piece, gen_cap, record)) };
             return None;
         }
-        if sqe.is_durable() && !self.gen_cap(line).contains(GenCap::DESTINATION_READBACK) {
+        if sqe.is_durable() && !gen_cap.contains(GenCap::DESTINATION_READBACK) {
             stores.fence();
             done.fell_back(1);
             // SAFETY: the entry was pushed, and no device has it any more.
@@ -293,7 +305,7 @@ impl DsaMover {
                 Populated::Unknown => self.finish_by_cpu(flight, member, &rest, done),
                 Populated::Mapped => {
                     // SAFETY: its record is written, and so is that of its batch, if it was in one.
-                    unsafe { self.arena.write(flight, member, &rest, flags.without(Flags::FENCE)) };
+                    unsafe { self.arena.write(flight, member, |record| Descriptor::new(&rest, flags, record)) };
                     None
                 }
             },

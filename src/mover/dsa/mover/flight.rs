@@ -66,12 +66,11 @@ impl Flight {
 
     /// Adds a member, and says which it is.
     #[inline]
-    pub(super) fn add(&mut self, job: Job) -> usize {
+    pub(super) fn add(&mut self, job: Job) -> (usize, &mut Job) {
         let member = self.count;
-        self.jobs[member] = Some(job);
         self.waiting |= 1 << member;
         self.count += 1;
-        member
+        (member, self.jobs[member].insert(job))
     }
 
     #[inline]
@@ -83,6 +82,12 @@ impl Flight {
     #[inline]
     pub(super) fn take(&mut self, member: usize) -> Option<Job> {
         self.jobs[member].take()
+    }
+
+    /// The job of a member, if it is one that ends now.
+    #[inline]
+    pub(super) fn take_if(&mut self, member: usize, ends: impl FnOnce(&Job) -> bool) -> Option<Job> {
+        if self.jobs[member].as_ref().is_some_and(ends) { self.jobs[member].take() } else { None }
     }
 
     /// All members that have not ended.

@@ -4,7 +4,7 @@
 //! what must be done in turn: a copy over its own source. That is one job, whose pieces go one after the other.
 
 use crate::mover::Held;
-use crate::mover::dsa::{Flags, GenCap, Operation};
+use crate::mover::dsa::{Descriptor, DsaOpcode, Flags, GenCap};
 use crate::sqe::{OpFlags, Opcode, Sqe};
 
 /// An operation under way.
@@ -17,29 +17,72 @@ pub(super) struct Job {
     pub(super) tries: u32,
 }
 
+/// Some bytes of an operation: from where on, and how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    at: u64,
+    len: u32,
+}
+
 impl Job {
+    #[inline]
     pub(super) fn new(token: Held) -> Self {
         let beyond = token.sqe().len();
         Self { token, beyond, tries: 0 }
     }
 
+    #[inline]
     pub(super) fn sqe(&self) -> &Sqe {
         self.token.sqe()
     }
 
+    #[inline]
     pub(super) fn has_more(&self) -> bool {
         self.beyond > 0
+    }
+
+    /// Whether it ends when its piece is done, and that is all.
+    #[inline]
+    pub(super) fn is_last_piece(&self) -> bool {
+        self.beyond == 0 && !self.sqe().is_durable()
     }
 
     /// The next piece, of at most this many bytes: from the lower end on, or down from the upper end of what is copied
     /// upwards over itself.
     #[inline]
-    pub(super) fn next_piece(&mut self, limit: u32) -> Operation {
-        let sqe = *self.token.sqe();
-        let len = u32::try_from(self.beyond).unwrap_or(u32::MAX).min(limit);
-        let at = if goes_down(&sqe) { self.beyond - u64::from(len) } else { sqe.len() - self.beyond };
+    pub(super) fn next_piece(&mut self, longest: u32) -> Piece {
+        match u32::try_from(self.beyond) {
+            Ok(len) if len <= longest && self.beyond == self.sqe().len() => {
+                self.beyond = 0;
+                Piece { at: 0, len }
+            }
+            _ => self.cut(longest),
+        }
+    }
+
+    #[cold]
+    fn cut(&mut self, longest: u32) -> Piece {
+        let sqe = self.token.sqe();
+        let len = u32::try_from(self.beyond).unwrap_or(u32::MAX).min(longest);
+        let goes_down = sqe.is_sequential() && sqe.dst().addr() > sqe.src().addr();
+        let at = if goes_down { self.beyond - u64::from(len) } else { sqe.len() - self.beyond };
         self.beyond -= u64::from(len);
-        piece(&sqe, at, len)
+        Piece { at, len }
+    }
+
+    /// The descriptor of a piece, for a device that can do this.
+    #[inline]
+    pub(super) fn descriptor(&self, Piece { at, len }: Piece, can: GenCap, record: u64) -> Descriptor {
+        let sqe = self.token.sqe();
+        let [_, _, dst, src, ..] = sqe.to_raw();
+        let (opcode, flags, words) = match sqe.opcode() {
+            Some(Opcode::Memcpy | Opcode::Memmove) => (DsaOpcode::MEMMOVE, store_flags(sqe, can), [src + at, dst + at]),
+            // The pattern is one byte, eight times.
+            Some(Opcode::Memset) => (DsaOpcode::FILL, store_flags(sqe, can), [src, dst + at]),
+            Some(Opcode::Flush) => (DsaOpcode::CFLUSH, Flags::RECORD, [0, dst + at]),
+            Some(Opcode::Nop) | None => return nop(record),
+        };
+        if len == 0 { nop(record) } else { Descriptor::of_words(opcode, flags, record, words, len) }
     }
 
     /// How far into the operation this address of its destination is, bytes.
@@ -48,34 +91,20 @@ impl Job {
     }
 }
 
-fn goes_down(sqe: &Sqe) -> bool {
-    sqe.is_sequential() && sqe.dst().addr() > sqe.src().addr()
+fn nop(record: u64) -> Descriptor {
+    Descriptor::of_words(DsaOpcode::NOP, Flags::RECORD, record, [0; 2], 0)
 }
 
-/// So many bytes of an entry, from `at` on.
+/// The flags of what stores.
 #[inline]
-fn piece(sqe: &Sqe, at: u64, len: u32) -> Operation {
-    let [_, _, dst, src, ..] = sqe.to_raw();
-    match sqe.opcode() {
-        _ if len == 0 => Operation::Nop,
-        Some(Opcode::Memcpy | Opcode::Memmove) => Operation::Memmove { src: src + at, dst: dst + at, len },
-        // The pattern is one byte, eight times.
-        Some(Opcode::Memset) => Operation::Fill { pattern: src, pattern_high: 0, dst: dst + at, len },
-        Some(Opcode::Flush) => Operation::CacheFlush { address: dst + at, len },
-        Some(Opcode::Nop) | None => Operation::Nop,
-    }
-}
-
-/// The flags of an entry's descriptors.
-#[inline]
-pub(super) fn flags(sqe: &Sqe, can: GenCap) -> Flags {
-    if !matches!(sqe.opcode(), Some(Opcode::Memcpy | Opcode::Memmove | Opcode::Memset)) || sqe.len() == 0 {
-        return Flags::RECORD;
-    }
-    if sqe.is_durable() {
+fn store_flags(sqe: &Sqe, can: GenCap) -> Flags {
+    let asked = sqe.op_flags();
+    if asked.contains(OpFlags::MEM_DURABLE) {
         let reads_back = can.contains(GenCap::DESTINATION_READBACK);
-        return if reads_back { Flags::RECORD.with(Flags::DESTINATION_READBACK) } else { Flags::RECORD };
+        if reads_back { Flags::RECORD.with(Flags::DESTINATION_READBACK) } else { Flags::RECORD }
+    } else if can.contains(GenCap::CACHE_CONTROL) && !asked.contains(OpFlags::NO_CACHE_HINT) {
+        Flags::RECORD.with(Flags::CACHE_CONTROL)
+    } else {
+        Flags::RECORD
     }
-    let is_for_cache = can.contains(GenCap::CACHE_CONTROL) && !sqe.op_flags().contains(OpFlags::NO_CACHE_HINT);
-    if is_for_cache { Flags::RECORD.with(Flags::CACHE_CONTROL) } else { Flags::RECORD }
 }

@@ -46,7 +46,7 @@ use self::arena::{Arena, MEMBERS};
 use self::flight::Flight;
 use self::loss::Watch;
 use self::queue::{Line, Queue, Way};
-use super::{DsaOpcode, GenCap};
+use super::DsaOpcode;
 use crate::memory::can_flush;
 use crate::mover::{Bell, Capabilities, Completions, DataMover, Lane, Progress};
 use crate::os::{distance, this_node};
@@ -114,10 +114,6 @@ impl DsaMover {
             departures: 0,
             watch: Watch::default(),
         }
-    }
-
-    fn gen_cap(&self, line: usize) -> GenCap {
-        self.queues[self.lines[line].queue].allowance.gen_cap
     }
 
     /// Whether a device has something of this driver's.

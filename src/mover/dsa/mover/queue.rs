@@ -3,8 +3,9 @@
 use core::mem;
 use std::sync::{Mutex, TryLockError};
 
-use crate::mover::dsa::{Allowance, DsaOpcode, OperationSet, Portal, QueueState};
+use crate::mover::dsa::{Allowance, DsaOpcode, GenCap, OperationSet, Portal, QueueState};
 use crate::os::lock;
+use crate::sqe::{Opcode, Sqe};
 
 /// A work queue that is open.
 #[derive(Debug)]
@@ -73,6 +74,9 @@ pub(super) struct Line {
     pub(super) distance: u32,
     /// What the device does, as far as is known by now.
     operations: OperationSet,
+    /// The entries that it can be sent, by opcode, as bits.
+    opcodes: u32,
+    pub(super) gen_cap: GenCap,
     /// The most members of a batch; 1 if none get through.
     pub(super) most_together: usize,
     /// Flights of this driver that are under way on it.
@@ -102,6 +106,8 @@ impl Line {
             queue: index,
             distance,
             operations: queue.allowance.operations,
+            opcodes: opcodes(queue.allowance.operations),
+            gen_cap: queue.allowance.gen_cap,
             most_together: if has_batches { most } else { 1 },
             flights: 0,
             ended: 0,
@@ -110,13 +116,19 @@ impl Line {
         }
     }
 
-    pub(super) fn does(&self, opcode: DsaOpcode) -> bool {
-        self.operations.contains(opcode)
+    /// Whether it takes this entry, and the device does it.
+    #[inline]
+    pub(super) fn suits(&self, sqe: &Sqe) -> bool {
+        let opcode = if sqe.len() == 0 { Opcode::Nop as u64 } else { sqe.head() & 0x1f };
+        self.opcodes >> opcode & 1 != 0
+            && self.is_open()
+            && (self.gen_cap.contains(GenCap::OVERLAPPING_MOVE) || !sqe.is_sequential())
     }
 
     /// The device has refused this operation, and will do so again.
     pub(super) fn refuses(&mut self, opcode: DsaOpcode) {
         self.operations = self.operations.without(opcode);
+        self.opcodes = opcodes(self.operations);
         if opcode == DsaOpcode::BATCH {
             self.most_together = 1;
         }
@@ -124,5 +136,21 @@ impl Line {
 
     pub(super) fn is_open(&self) -> bool {
         self.state == LineState::Open
+    }
+}
+
+/// The opcodes of entries for which a device has an operation, as bits.
+fn opcodes(operations: OperationSet) -> u32 {
+    let does = |opcode: &Opcode| operations.contains(opcode_for(*opcode));
+    Opcode::ALL.iter().filter(|opcode| does(opcode)).fold(0, |set, opcode| set | 1 << *opcode as u8)
+}
+
+/// The opcode with which a device does this.
+fn opcode_for(opcode: Opcode) -> DsaOpcode {
+    match opcode {
+        Opcode::Nop => DsaOpcode::NOP,
+        Opcode::Memcpy | Opcode::Memmove => DsaOpcode::MEMMOVE,
+        Opcode::Memset => DsaOpcode::FILL,
+        Opcode::Flush => DsaOpcode::CFLUSH,
     }
 }

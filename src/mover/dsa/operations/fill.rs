@@ -31,10 +31,13 @@ pub fn fill_16(dst: &mut [u8], pattern: u128) {
 }
 
 fn repeat(dst: &mut [u8], pattern: &[u8]) {
-    for part in dst.chunks_mut(pattern.len()) {
-        for (to, from) in part.iter_mut().zip(pattern) {
-            *to = *from;
-        }
+    let mut done = pattern.len().min(dst.len());
+    dst[..done].copy_from_slice(&pattern[..done]);
+    // What is there doubles, so it stays a multiple of the pattern until the end.
+    while done < dst.len() {
+        let more = done.min(dst.len() - done);
+        dst.copy_within(..more, done);
+        done += more;
     }
 }
 

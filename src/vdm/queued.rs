@@ -1,4 +1,4 @@
-//! The threads mover: operations go through a ring of the mover's own, to its worker threads.
+//! Movers with a queue: operations go through a ring of the mover's own, to worker threads or to DSA.
 //!
 //! `op_new` takes a credit and opens a place, `op_start` pushes the entry, `op_check` looks at the place, `op_delete`
 //! gives both back. The credits are the mover's own and exact: one comes back before anybody can know that its
@@ -16,10 +16,13 @@ use super::mover::{Mover, NotStarted};
 use super::notifier::{Notifier, NotifierType, Word};
 use super::operation::{Operation, OperationResult, OperationType};
 use super::supported;
-use crate::future::{RawRing, Ring};
-use crate::queue::BuildError;
-use crate::sqe::{OpFlags, WORKERS};
+use crate::future::{RawRing, Ring, RingBuilder};
+use crate::mover::dsa::Dsa;
+use crate::queue::{BuildError, Drive};
+use crate::sqe::{MoverId, OpFlags, WORKERS};
 
+/// The name of the mover that is not the CPU's.
+const DSA: &str = "dsa";
 /// The most entries of a queue.
 const MOST_ENTRIES: usize = 65536;
 /// So many credits at the most are on their way back when what they were for can be seen to be complete: a queue gives
@@ -27,8 +30,9 @@ const MOST_ENTRIES: usize = 65536;
 const MOST_ON_THEIR_WAY: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Threads {
+pub(super) struct Queued {
     ring: RawRing,
+    mover: MoverId,
     credits: Arc<Credits>,
     can: OpFlags,
     /// Changes whenever an operation completes that was last polled with a poller.
@@ -62,18 +66,36 @@ impl Drop for Owed {
     }
 }
 
-impl Threads {
-    pub(super) fn new(threads: usize, entries: usize) -> Result<Self, BuildError> {
+impl Queued {
+    /// By worker threads, or with none of them by whoever polls.
+    pub(super) fn threads(threads: usize, entries: usize) -> Result<Self, BuildError> {
+        Self::new(Ring::builder().workers(threads), entries)
+    }
+
+    /// By DSA, driven by so many threads, or with none of them by whoever polls.
+    pub(super) fn dsa(dsa: &Dsa, threads: usize, entries: usize) -> Result<Self, BuildError> {
+        let drive = if threads == 0 { Drive::Caller } else { Drive::Threads(threads) };
+        let dsa = dsa.clone();
+        Self::new(Ring::builder().workers(0).mover(DSA, drive, move || dsa.mover()), entries)
+    }
+
+    fn new(builder: RingBuilder, entries: usize) -> Result<Self, BuildError> {
         if !(1..=MOST_ENTRIES).contains(&entries) {
             return Err(BuildError::Entries(entries));
         }
         let spare = (entries / 2).min(MOST_ON_THEIR_WAY).min(MOST_ENTRIES - entries);
-        let ring = Ring::builder().entries(entries + spare).workers(threads).inline_max(0).build()?;
-        let can = supported(ring.route(), WORKERS);
+        let ring = builder.entries(entries + spare).inline_max(0).build()?;
+        let mover = ring.mover(DSA).unwrap_or(WORKERS);
+        let can = supported(ring.route(), mover);
         let word = Arc::new(Word::new());
         let word_waker = Waker::from(Arc::clone(&word));
         let credits = Arc::new(Credits::new(entries as u64));
-        Ok(Self { ring: RawRing::new(&ring), credits, can, word, word_waker })
+        Ok(Self { ring: RawRing::new(&ring), mover, credits, can, word, word_waker })
+    }
+
+    /// The name of its constructor.
+    pub(super) fn made_by(&self) -> &'static str {
+        if self.mover == WORKERS { "threads" } else { DSA }
     }
 
     pub(super) fn end(&self) {
@@ -83,7 +105,7 @@ impl Threads {
 
 // SAFETY: a place is complete only when its operation's memory is not touched any more, and an operation that the ring
 // has begun completes.
-unsafe impl Mover for Threads {
+unsafe impl Mover for Queued {
     type Data = Placed;
 
     fn capabilities(&self) -> OpFlags {
@@ -108,7 +130,7 @@ unsafe impl Mover for Threads {
         _: &mut Notifier<'_>,
     ) -> Result<(), NotStarted> {
         // SAFETY: the caller vouches for it, and the `Vdm` ends the ring before its drop returns.
-        placed.stage = match unsafe { self.ring.begin(placed.key, operation.sqe().on(WORKERS)) } {
+        placed.stage = match unsafe { self.ring.begin(placed.key, operation.sqe().on(self.mover)) } {
             Ok(()) => Stage::Running,
             Err(error) => Stage::Ended(OperationResult::of(error.status())),
         };
@@ -150,7 +172,7 @@ unsafe impl Mover for Threads {
     }
 }
 
-impl BuiltIn for Threads {
+impl BuiltIn for Queued {
     fn leave(&self, placed: Placed) {
         let owed = Owed(Arc::clone(&self.credits));
         if let Stage::Running = placed.stage {
