@@ -222,7 +222,8 @@ impl Dsa {
         self
     }
 
-    /// How long a device may take for one submission before it is given up. Default: 30 seconds.
+    /// How long a device may take for one submission, or take none though it has nothing to do, before it is given up.
+    /// Default: 30 seconds.
     ///
     /// Until it is known that the device touches nothing any more, nothing that it has completes: see
     /// [`QueueState`]. What completes then was done by the CPU, or is

@@ -7,6 +7,9 @@
 //! which cannot be done twice. Where closing is no proof (see [`Portal::retire`]), what is out stays out: it never
 //! completes, its buffers are never freed, and [`Dsa::queues`](crate::dsa::Dsa::queues) says so.
 //!
+//! A queue that has nothing of this driver's and takes nothing for as long is given up, too: a shared one says that it
+//! is full when it is not there any more.
+//!
 //! [`Portal::retire`]: crate::dsa::Portal::retire
 
 use std::time::Instant;
@@ -14,17 +17,18 @@ use std::time::Instant;
 use super::DsaMover;
 use super::arrival::End;
 use super::flight::{Flight, Kind, each};
-use super::queue::{LineState, Way};
+use super::queue::{Line, LineState, Way};
 use crate::mover::Completions;
 use crate::mover::dsa::RecordStatus;
 
 /// Polls that bring something, between two looks at the clock.
 const POLLS_PER_LOOK: u32 = 256;
 
-/// Since when the same flight has been out the longest.
+/// Since when the same flight has been out the longest, and since when a line with nothing out takes nothing.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     oldest: Option<(u64, Instant)>,
+    full: Option<(usize, Instant)>,
     polls: u32,
 }
 
@@ -36,6 +40,7 @@ impl DsaMover {
         if is_busy && !self.watch.polls.is_multiple_of(POLLS_PER_LOOK) {
             return;
         }
+        self.look_at_full_lines();
         let out = self.under_way.iter().map(|flight| &self.flights[*flight]);
         let out = out.filter(|flight| flight.is_out() && self.lines[flight.line].state != LineState::GivenUp);
         let Some(&Flight { number, line, .. }) = out.min_by_key(|flight| flight.number) else {
@@ -52,6 +57,30 @@ impl DsaMover {
                 }
             }
             _ => self.watch.oldest = Some((number, now)),
+        }
+    }
+
+    /// Gives up a queue that has taken nothing for too long, though it has nothing.
+    fn look_at_full_lines(&mut self) {
+        let has_nothing = |line: usize| !self.flights.iter().any(|flight| flight.line == line && flight.is_out());
+        let takes_nothing = |line: &usize| {
+            let Line { is_full, flights, .. } = self.lines[*line];
+            is_full && flights > 0 && self.lines[*line].is_open() && has_nothing(*line)
+        };
+        let Some(line) = (0..self.lines.len()).find(takes_nothing) else {
+            self.watch.full = None;
+            return;
+        };
+        let now = Instant::now();
+        match self.watch.full {
+            Some((full, since)) if full == line => {
+                if now - since > self.policy.time_limit {
+                    self.queues[self.lines[line].queue].give_up();
+                    self.watch.full = None;
+                    self.hear_of_loss(line);
+                }
+            }
+            _ => self.watch.full = Some((line, now)),
         }
     }
 
