@@ -182,16 +182,24 @@ fn install(signal: c_int, handler: sighandler_t, flags: c_int) -> sighandler_t {
     if result == 0 { old.sa_sigaction } else { libc::SIG_ERR }
 }
 
-/// Says what is done at a signal, as BSD did: the handler stays.
-#[unsafe(no_mangle)]
-pub extern "C" fn signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
-    install(signal, handler, libc::SA_RESTART)
+macro_rules! signals {
+    ($($name:ident: $flags:expr;)*) => {
+        $(
+            /// Says what is done at a signal, the old way: as BSD did, for good, or as System V did, once.
+            #[unsafe(no_mangle)]
+            pub extern "C" fn $name(signal: c_int, handler: sighandler_t) -> sighandler_t {
+                install(signal, handler, $flags)
+            }
+        )*
+    };
 }
 
-/// Says what is done at a signal, as System V did: once.
-#[unsafe(no_mangle)]
-pub extern "C" fn __sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
-    install(signal, handler, libc::SA_RESETHAND | libc::SA_NODEFER)
+signals! {
+    signal: libc::SA_RESTART;
+    bsd_signal: libc::SA_RESTART;
+    ssignal: libc::SA_RESTART;
+    sysv_signal: libc::SA_RESETHAND | libc::SA_NODEFER;
+    __sysv_signal: libc::SA_RESETHAND | libc::SA_NODEFER;
 }
 
 macro_rules! masks {

@@ -23,10 +23,16 @@ pub(super) fn find(name: &OsStr) -> Result<PathBuf, Failure> {
     for _ in 0..MOST_INTERPRETERS {
         let file = File::open(&loaded).map_err(|error| Failure::system("open", &loaded, error))?;
         match Kind::of(&file).map_err(|error| Failure::system("read", &loaded, error))? {
-            Kind::Dynamic => return Ok(path),
             Kind::Script(interpreter) => loaded = interpreter,
             Kind::Static => {
                 return Err(Failure::file(&loaded, "is linked statically, so nothing can be preloaded into it"));
+            }
+            Kind::Loaded(linker) if linker.file_name() == Some(OsStr::new(LINKER)) => return Ok(path),
+            Kind::Loaded(linker) => {
+                return Err(Failure::file(
+                    &loaded,
+                    &format!("is loaded by {linker:?}, and the library is for {LINKER}"),
+                ));
             }
             Kind::Foreign => return Err(Failure::file(&loaded, "is no program for x86-64")),
             Kind::Other => return Err(Failure::file(&loaded, "is neither a program nor a script")),
@@ -41,9 +47,15 @@ fn in_path(name: &OsStr) -> Option<PathBuf> {
     candidates.find(|path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok())
 }
 
+/// The dynamic linker of the GNU C library, which the library that is preloaded was made for.
+const LINKER: &str = "ld-linux-x86-64.so.2";
+/// Of a dynamic linker's path, bytes.
+const LONGEST_NAME: usize = 4096;
+
 /// What a file is to the kernel.
 enum Kind {
-    Dynamic,
+    /// By this dynamic linker.
+    Loaded(PathBuf),
     Static,
     /// For another processor, or of 32 bits.
     Foreign,
@@ -76,10 +88,16 @@ impl Kind {
         };
         let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
         for entry in 0..count {
-            let mut kind = [0; 4];
-            file.read_exact_at(&mut kind, table.saturating_add(entry * size))?;
-            if kind == INTERPRETER {
-                return Ok(Self::Dynamic);
+            let mut entry_bytes = [0; 56];
+            file.read_exact_at(&mut entry_bytes, table.saturating_add(entry * size))?;
+            if entry_bytes.starts_with(&INTERPRETER) {
+                let place = |at: usize| {
+                    entry_bytes[at..].as_chunks::<8>().0.first().map_or(0, |word| u64::from_le_bytes(*word))
+                };
+                let mut name = vec![0; usize::try_from(place(32)).unwrap_or(0).min(LONGEST_NAME)];
+                file.read_exact_at(&mut name, place(8))?;
+                let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+                return Ok(Self::Loaded(PathBuf::from(OsStr::from_bytes(name))));
             }
         }
         Ok(Self::Static)

@@ -1,0 +1,108 @@
+//! The command itself: what it refuses, what it says, what it leaves.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::outside::{emulate, is_possible, run};
+
+/// What it says to this, in one line, and its exit code.
+#[track_caller]
+fn refusal(mut command: Command, program: &str) -> (Option<i32>, String) {
+    command.arg(program);
+    let (output, stdout, stderr) = run(command);
+    assert_eq!((stdout.as_str(), stderr.lines().count()), ("", 1), "{stderr}");
+    (output.status.code(), stderr)
+}
+
+#[test]
+fn it_refuses_in_one_line_what_cannot_be_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    // A header with one entry that names no interpreter.
+    let mut elf = [&b"\x7fELF\x02\x01\x01"[..], &[0; 113]].concat();
+    (elf[18], elf[32], elf[54], elf[56]) = (62, 64, 56, 1);
+    elf[64] = 1;
+    let mut other = [&elf[..], b"/lib/ld-musl-x86_64.so.1\0"].concat();
+    (other[64], other[72], other[96]) = (3, 120, 25);
+    let mut foreign = elf.clone();
+    foreign[18] = 183;
+    let mut narrow = elf.clone();
+    narrow[4] = 1;
+    let cases = [
+        (file("static", &elf), "is linked statically, so nothing can be preloaded into it\n"),
+        (file("script", format!("#! {} -x\n", file("static", &elf)).as_bytes()), "nothing can be preloaded into it\n"),
+        (
+            file("other", &other),
+            "is loaded by \"/lib/ld-musl-x86_64.so.1\", and the library is for ld-linux-x86-64.so.2\n",
+        ),
+        (file("foreign", &foreign), "is no program for x86-64\n"),
+        (file("narrow", &narrow), "is no program for x86-64\n"),
+        (file("text", b"text"), "is neither a program nor a script\n"),
+        (file("empty", b""), "is neither a program nor a script\n"),
+        (folder.path().join("none").to_string_lossy().into_owned(), "No such file or directory\n"),
+        ("no-such-program".to_owned(), "is not in PATH\n"),
+    ];
+    for (program, end) in cases {
+        let (code, said) = refusal(emulate(&[]), &program);
+        assert!(code == Some(1) && said.starts_with("memring: emulate: ") && said.ends_with(end), "{said}");
+    }
+    for options in [&["--entries", "0"][..], &["--preset", "v3"], &["--fault-at", "page"], &["--disable-after", "0"]] {
+        assert_eq!(refusal(emulate(options), "true").0, Some(2), "{options:?}");
+    }
+}
+
+/// As a user who may make no namespaces.
+#[test]
+fn it_says_what_it_needs() {
+    let allowed = "/proc/sys/user/max_user_namespaces";
+    let mut inner = emulate(&[]);
+    inner.arg("true");
+    // One user namespace, in which there may be none.
+    let mut command = Command::new("unshare");
+    command.args(["--user", "sh", "-c", &format!("echo 0 > {allowed}; exec \"$@\"; "), "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let Ok(output) = command.output() else { return super::skip::skip("unshare", "it is not installed") };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().last().unwrap_or_default();
+    if !said.starts_with("memring") {
+        return super::skip::skip("user namespaces", said);
+    }
+    assert!(said.starts_with("memring: emulate: needs root, or user namespaces: "), "{said}");
+}
+
+#[test]
+fn it_ends_as_the_program_does_and_leaves_nothing() {
+    if !is_possible() {
+        return;
+    }
+    let before = names();
+    for (script, code) in [("exit 7", 7), ("kill -9 $$", 128 + 9), ("test -e /dev/dsa/wq0.0 -a -e /dev/null", 0)] {
+        let mut command = emulate(&["--stats"]);
+        command.args(["sh", "-c", script]);
+        let (output, _, stderr) = run(command);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.starts_with("memring: emulate: 0 descriptors: "), "{stderr}");
+    }
+    // What else is in the folders that were covered is still there.
+    let mut command = emulate(&[]);
+    command.args(["sh", "-c", "ls /dev /sys/bus /dev/pts; echo > /dev/null"]);
+    let (output, inside, stderr) = run(command);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    for name in before.iter().filter(|name| *name != "ptmx") {
+        assert!(inside.lines().any(|line| line == name), "{name} is not in\n{inside}");
+    }
+    assert_eq!(names(), before);
+    assert!(!Path::new("/dev/memring").exists());
+}
+
+fn names() -> Vec<String> {
+    let folders = ["/dev", "/sys/bus"].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut names: Vec<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,142 @@
+//! The device file: open, mmap and write answer as the driver does, also after a fork.
+
+use std::io::Write;
+
+use memring::dsa::{Descriptor, DsaOpcode, Flags, Mode, Operation, RecordStatus};
+
+use super::child::in_child;
+use super::outside::{counted, passes};
+use super::portal::{open, queue, record, succeeds, try_map, try_open, wait, with_record};
+
+fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
+    result.err().and_then(|error| error.raw_os_error())
+}
+
+#[test]
+fn is_opened_once_if_dedicated() {
+    passes(&["--mode", "dedicated"], "files::dedicated_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn dedicated_inside() {
+    assert_eq!(queue().capabilities.mode, Mode::Dedicated);
+    let first = open();
+    assert_eq!(errno(try_open()), Some(libc::EBUSY));
+    in_child(|| assert_eq!(errno(try_open()), Some(libc::EBUSY)));
+    drop(first);
+    let second = open();
+    let portal = try_map(&second, 4096).unwrap();
+    drop(second);
+    // The mapping holds it.
+    assert_eq!(errno(try_open()), Some(libc::EBUSY));
+    super::portal::unmap(portal);
+    in_child(|| drop(open()));
+}
+
+#[test]
+fn is_opened_by_many_if_shared() {
+    let said = passes(&["--stats"], "files::shared_inside");
+    assert!(said.is_none_or(|said| counted(&said, "times opened") == 4 && counted(&said, "portals mapped") == 3));
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn shared_inside() {
+    assert_eq!(queue().capabilities.mode, Mode::Shared);
+    let file = open();
+    assert_eq!(errno(try_map(&file, 8192)), Some(libc::EINVAL));
+    let portals = [try_map(&file, 4096).unwrap(), try_map(&open(), 4096).unwrap()];
+    portals.into_iter().for_each(succeeds);
+    in_child(|| {
+        // What belongs to the parent is not the child's; what it opens itself is.
+        assert_eq!(errno(try_map(&file, 4096)), Some(libc::EPERM));
+        assert_eq!(errno((&file).write(&[0; 64])), Some(libc::EPERM));
+        succeeds(try_map(&open(), 4096).unwrap());
+        (&open()).write_all(&[0; 64]).unwrap();
+    });
+    portals.into_iter().for_each(succeeds);
+}
+
+/// Whatever the other threads and the device are doing just then.
+#[test]
+fn is_opened_by_children_that_are_forked_at_any_time() {
+    passes(&["--faults", "2"], "files::forks_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn forks_inside() {
+    const CHILDREN: usize = 60;
+    let (portal, (ended, is_over)) = (try_map(&open(), 4096).unwrap(), std::sync::mpsc::channel::<()>());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while let Err(std::sync::mpsc::TryRecvError::Empty) = is_over.try_recv() {
+                succeeds(portal);
+            }
+        });
+        for _ in 0..CHILDREN {
+            in_child(|| succeeds(try_map(&open(), 4096).unwrap()));
+        }
+        drop(ended);
+    });
+}
+
+#[test]
+fn takes_descriptors_by_write() {
+    for options in [&["--no-mmap", "--stats"][..], &["--no-mmap", "--stats", "--mode", "dedicated"]] {
+        let said = passes(options, "files::written_inside");
+        assert!(said.is_none_or(|said| said.contains("8 descriptors: 0 by ENQCMD, 0 by MOVDIR64B, 8 by write")));
+    }
+    passes(&["--preset", "v1-early"], "files::version_1_inside");
+    passes(&["--disable-after", "2"], "files::taken_away_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn written_inside() {
+    let mut file = open();
+    assert_eq!(errno(try_map(&file, 4096)), Some(libc::EPERM));
+    let records = [record(), record(), record()];
+    let bytes = records.map(|record| with_record(&Operation::Nop, record).to_bytes()).concat();
+    // What is more than whole descriptors is left.
+    assert_eq!(file.write(&bytes[..63]).unwrap(), 0);
+    assert_eq!(file.write(&[&bytes[..], &[0; 63]].concat()).unwrap(), 3 * 64);
+    records.into_iter().for_each(|record| assert_eq!(wait(record).status(), RecordStatus::SUCCESS));
+    // A record's address must be a multiple of 32, even if it is none.
+    let crooked = Descriptor::new(&Operation::Nop, Flags::NONE, 8).to_bytes();
+    assert_eq!(errno(file.write(&crooked)), Some(libc::EINVAL));
+    let nop = Descriptor::new(&Operation::Nop, Flags::NONE, 0).to_bytes();
+    assert_eq!(file.write(&[nop, nop, crooked, nop].concat()).unwrap(), 2 * 64);
+    // Version 2 takes batches this way. The list has one member too few, which its record says.
+    let refused = record();
+    let batch = with_record(&Operation::Batch { list: 0x1000, count: 1 }, refused);
+    assert_eq!(file.write(&batch.to_bytes()).unwrap(), 64);
+    assert_eq!(wait(refused).status(), RecordStatus::BAD_COUNT);
+    file.write_all(&[nop, nop].concat()).unwrap();
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn version_1_inside() {
+    assert!(queue().allowance().operations.contains(DsaOpcode::BATCH));
+    let batch = with_record(&Operation::Batch { list: 0x1000, count: 2 }, record());
+    assert_eq!(errno(open().write(&batch.to_bytes())), Some(libc::EINVAL));
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn taken_away_inside() {
+    let (mut file, records) = (open(), [record(), record()]);
+    let bytes = records.map(|record| with_record(&Operation::Nop, record).to_bytes()).concat();
+    assert_eq!(file.write(&bytes).unwrap(), 128);
+    // What it had is still done.
+    records.into_iter().for_each(|record| assert_eq!(wait(record).status(), RecordStatus::SUCCESS));
+    assert_eq!(errno(file.write(&bytes)), Some(libc::EAGAIN));
+    while std::fs::exists("/dev/dsa/wq0.0").unwrap() {
+        std::thread::yield_now();
+    }
+    assert_eq!(errno(try_open()), Some(libc::ENOENT));
+    let found = memring::dsa::discover(&memring::dsa::Roots::system());
+    assert!(matches!(found.unusable[..], [ref one] if one.to_string().contains("disabled")), "{found:?}");
+}
