@@ -48,13 +48,14 @@ impl Place {
 
     fn with<R>(&self, access: impl FnOnce(&mut Action) -> R) -> R {
         let before = block_all();
+        // Ordering: Acquire, partner: the Release below, of who held it before.
         while self.is_held.swap(true, Ordering::Acquire) {
             spin_loop();
         }
         // SAFETY: this thread holds the lock.
         let action = unsafe { &mut *self.action.get() };
         let result = access(action.get_or_insert_with(nothing));
-        self.is_held.store(false, Ordering::Release);
+        self.is_held.store(false, Ordering::Release); // Ordering: Release, partner: the Acquire above.
         set_mask(&before);
         result
     }

@@ -48,7 +48,7 @@ const BEING_FILLED: usize = 1;
 
 /// The emulation of this process, if there is one.
 pub(crate) fn current() -> Option<&'static Emulation> {
-    let emulation = EMULATION.load(Ordering::Acquire);
+    let emulation = EMULATION.load(Ordering::Acquire); // Ordering: Acquire, partner: the Release in `publish`.
     // SAFETY: it is null, or was leaked and so lives for good; it is shared only.
     let emulation = unsafe { emulation.as_ref() }?;
     // A copy made by a raw clone has no device.
@@ -66,17 +66,18 @@ pub(crate) fn make(settings: Settings) -> bool {
 
 /// Makes it anew, in a child.
 pub(crate) fn renew() {
-    let before = EMULATION.load(Ordering::Acquire);
+    let before = EMULATION.load(Ordering::Acquire); // Ordering: as in `current`.
     // SAFETY: as in `current`.
     let Some(before) = (unsafe { before.as_ref() }) else { return };
     for portal in &before.portals {
-        close_copy(portal.file.load(Ordering::Relaxed));
+        close_copy(portal.file.load(Ordering::Relaxed)); // Ordering: Relaxed: a child has one thread.
     }
     let identities = before.queues.iter().map(|queue| queue.identity.clone()).collect();
     publish(Emulation::new(identities, before.settings.clone(), before.page));
 }
 
 fn publish(emulation: Emulation) {
+    // Ordering: Release, partner: the Acquire in `current`.
     EMULATION.store(Box::leak(Box::new(emulation)), Ordering::Release);
 }
 
@@ -101,20 +102,23 @@ impl Emulation {
     /// The queue whose portal this address is in.
     pub(crate) fn portal(&self, address: u64) -> Option<&Queue> {
         let page = usize::try_from(address & !(process::PAGE - 1)).ok().filter(|page| *page > BEING_FILLED)?;
+        // Ordering: Acquire, partner: the Release in `mapped`, which orders the number of the queue.
         let portal = self.portals.iter().find(|portal| portal.address.load(Ordering::Acquire) == page)?;
-        self.queues.get(portal.queue.load(Ordering::Relaxed))
+        self.queues.get(portal.queue.load(Ordering::Relaxed)) // Ordering: by the address.
     }
 
     /// A portal of the queue was mapped. False: there is no place for it.
     pub(crate) fn mapped(&self, address: usize, queue: &Queue, copy: Option<libc::c_int>) -> bool {
         let take = |portal: &&Portal| {
+            // Ordering: AcqRel, partner: the Release in `unmapped`, after the place's last use.
             portal.address.compare_exchange(0, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         let Some(portal) = self.portals.iter().find(take) else { return false };
         let index = self.queues.iter().position(|one| ptr::eq(one, queue)).unwrap_or(usize::MAX);
+        // Ordering: Relaxed, both: by the address, below.
         portal.queue.store(index, Ordering::Relaxed);
         portal.file.store(copy.and_then(|fd| usize::try_from(fd + 1).ok()).unwrap_or(0), Ordering::Relaxed);
-        portal.address.store(address, Ordering::Release);
+        portal.address.store(address, Ordering::Release); // Ordering: Release, partner: the Acquire of who looks.
         self.page.add(layout::MAPPED, 1);
         true
     }
@@ -123,14 +127,16 @@ impl Emulation {
     pub(crate) fn unmapped(&self, address: usize, len: usize) {
         let end = address.saturating_add(len);
         for portal in &self.portals {
-            let at = portal.address.load(Ordering::Acquire);
+            let at = portal.address.load(Ordering::Acquire); // Ordering: as in `portal`.
+            // Ordering: AcqRel: who gets it has the place to itself.
             let is_ours = at > BEING_FILLED
                 && (address..end).contains(&at)
                 && portal.address.compare_exchange(at, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if is_ours {
+                // Ordering: Relaxed, both: by the address.
                 let queue = self.queues.get(portal.queue.load(Ordering::Relaxed));
                 let file = portal.file.swap(0, Ordering::Relaxed);
-                portal.address.store(0, Ordering::Release);
+                portal.address.store(0, Ordering::Release); // Ordering: Release, partner: who takes it in `mapped`.
                 if let Some(queue) = queue {
                     queue.wait_until_idle();
                 }
@@ -142,9 +148,10 @@ impl Emulation {
     /// Whether a portal of the queue is mapped.
     pub(crate) fn is_mapped(&self, queue: &Queue) -> bool {
         let of_queue = |portal: &Portal| {
-            let index = portal.queue.load(Ordering::Relaxed);
+            let index = portal.queue.load(Ordering::Relaxed); // Ordering: by the address.
             self.queues.get(index).is_some_and(|one| ptr::eq(one, queue))
         };
+        // Ordering: as in `portal`.
         self.portals.iter().any(|portal| portal.address.load(Ordering::Acquire) != 0 && of_queue(portal))
     }
 }

@@ -49,17 +49,18 @@ impl Numbers {
 
     fn insert(&self, fd: c_int) {
         if let Some((word, bit)) = self.word(fd) {
-            word.fetch_or(bit, Ordering::Relaxed);
+            word.fetch_or(bit, Ordering::Relaxed); // Ordering: Relaxed: who gets a number from whom is theirs to order.
         }
     }
 
     fn remove(&self, fd: c_int) {
         if let Some((word, bit)) = self.word(fd) {
-            word.fetch_and(!bit, Ordering::Relaxed);
+            word.fetch_and(!bit, Ordering::Relaxed); // Ordering: as above.
         }
     }
 
     fn contains(&self, fd: c_int) -> bool {
+        // Ordering: as above.
         self.word(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 }
@@ -67,6 +68,7 @@ impl Numbers {
 /// In a child: what was opened is another's.
 pub(crate) fn inherit() {
     for (opened, inherited) in OPENED.0.iter().zip(&INHERITED.0) {
+        // Ordering: Relaxed: a child has one thread.
         inherited.fetch_or(opened.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }

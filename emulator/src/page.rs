@@ -35,15 +35,16 @@ impl Page {
     }
 
     pub(crate) fn add(self, word: usize, count: u64) -> u64 {
+        // Ordering: Relaxed: a count.
         self.0.get(word).map_or(0, |word| word.fetch_add(count, Ordering::Relaxed))
     }
 
     pub(crate) fn is_disabled(self) -> bool {
-        self.0[layout::DISABLED].load(Ordering::Acquire) != 0
+        self.0[layout::DISABLED].load(Ordering::Relaxed) != 0 // Ordering: Relaxed: a switch that orders nothing else.
     }
 
     /// True for who was the first.
     pub(crate) fn disable(self) -> bool {
-        self.0[layout::DISABLED].swap(1, Ordering::AcqRel) == 0
+        self.0[layout::DISABLED].swap(1, Ordering::Relaxed) == 0 // Ordering: as above.
     }
 }

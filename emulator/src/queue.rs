@@ -137,7 +137,7 @@ impl Queue {
     }
 
     fn accept(&self, bytes: &[u8; Descriptor::BYTES]) {
-        self.outstanding.fetch_add(1, Ordering::AcqRel);
+        self.outstanding.fetch_add(1, Ordering::Relaxed); // Ordering: Relaxed: before the lane, which publishes it.
         let accepted = self.page.add(layout::ACCEPTED, 1) + 1;
         let (words, _) = bytes.as_chunks::<8>();
         let mut entry = [0; 8];
@@ -151,22 +151,25 @@ impl Queue {
 
     /// Whether it makes up that it is full: never twice in a row, as programs ask a few times only.
     fn refuses(&self) -> bool {
+        // Ordering: Relaxed, all: numbers that nobody can foresee anyway.
         if self.settings.faults.is_none() || self.was_refused.swap(false, Ordering::Relaxed) {
             return false;
         }
-        let number = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let number = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed); // Ordering: as above.
         let refuses = (number ^ number >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 62 == 0;
-        self.was_refused.store(refuses, Ordering::Relaxed);
+        self.was_refused.store(refuses, Ordering::Relaxed); // Ordering: as above.
         refuses
     }
 
     /// A descriptor has ended.
     pub(crate) fn ended(&self) {
-        self.outstanding.fetch_sub(1, Ordering::AcqRel);
+        // Ordering: Release, partner: the Acquire in `wait_until_idle`: all that the device wrote comes before.
+        self.outstanding.fetch_sub(1, Ordering::Release);
     }
 
     /// Waits until the device is done with all that it has, as the driver does when a file or a portal goes.
     pub(crate) fn wait_until_idle(&self) {
+        // Ordering: Acquire, partner: the Release in `ended`; of the thread, that of `needs_thread`.
         while self.outstanding.load(Ordering::Acquire) > 0 && self.has_thread.load(Ordering::Acquire) {
             thread::yield_now();
         }
@@ -174,7 +177,7 @@ impl Queue {
 
     /// True once: who gets it starts the thread.
     pub(crate) fn needs_thread(&self) -> bool {
-        !self.has_thread.swap(true, Ordering::AcqRel)
+        !self.has_thread.swap(true, Ordering::AcqRel) // Ordering: AcqRel: one gets it.
     }
 
     /// Shows everybody that the queue is gone: in sysfs, and by its file, which goes too.

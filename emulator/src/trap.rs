@@ -191,9 +191,9 @@ fn store(
     }
     let reply = match (emulation.portal(to), by) {
         (Some(queue), _) => queue.offer(by, &bytes),
-        // Ordinary memory: one store of 64 bytes; SAFETY of it: the program's own, which names the address.
+        // Ordinary memory: a store like any other.
         (None, By::Movdir64b) => {
-            // SAFETY: the program writes there, by the instruction that is being executed.
+            // SAFETY: it is the program that writes there, by this instruction.
             if !unsafe { process::write(to, &bytes) } {
                 return End::PageFault(to);
             }

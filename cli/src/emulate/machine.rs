@@ -3,6 +3,7 @@
 //! ```text
 //!  /sys/bus/dsa/devices/       dsa0, wq0.0, group0.0, engine0.0: links
 //!              /emulated/dsa0  the attributes; in it the folders of the queue, the group, the engine
+//!  /sys/module/idxd            the driver, for who looks whether it is loaded
 //!  /dev/dsa/wq0.0              the device file: a page
 //!      /char/236:0             a link to it
 //!      /memring/               the library, and the page with the counts
@@ -21,6 +22,7 @@ use super::{layout, namespace};
 use crate::failure::Failure;
 
 const BUS: &str = "/sys/bus/dsa";
+const DRIVER: &str = "/sys/module/idxd";
 const DEVICE_FILES: &str = "/dev/dsa";
 /// Where the library and the counts are.
 const OWN: &str = "/dev/memring";
@@ -47,6 +49,11 @@ impl Machine {
         let chars = namespace::links(Path::new("/dev/char"));
         namespace::cover(Path::new("/sys/bus"), &["dsa"])?;
         namespace::cover(Path::new("/dev"), &["dsa", "char", "memring"])?;
+        let modules = Path::new("/sys/module");
+        if modules.exists() && !Path::new(DRIVER).exists() {
+            namespace::cover(modules, &[])?;
+            fs::create_dir(DRIVER).map_err(|error| Failure::system("make", Path::new(DRIVER), error))?;
+        }
         self.show().map_err(|error| Failure::system("make", Path::new(BUS), error))?;
         self.device_file(&chars).map_err(|error| Failure::system("make", Path::new(DEVICE_FILES), error))?;
         own(library).map_err(|error| Failure::system("make", Path::new(OWN), error))
