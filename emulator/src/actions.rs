@@ -144,11 +144,16 @@ pub(crate) unsafe fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut 
             let mut mask = unsafe { (*context.cast::<ucontext_t>()).uc_sigmask };
             for one in 1..=64 {
                 // SAFETY: both sets are ours.
-                let is_wanted = unsafe { libc::sigismember(&raw const action.sa_mask, one) } == 1;
-                if is_wanted || (one == signal && action.sa_flags & libc::SA_NODEFER == 0) {
+                if unsafe { libc::sigismember(&raw const action.sa_mask, one) } == 1 {
                     // SAFETY: as above.
                     unsafe { libc::sigaddset(&raw mut mask, one) };
                 }
+            }
+            // A handler of one may meet a trap by the other; a fault of its own kind ends the program, as ever.
+            mask = unblocked(mask);
+            if action.sa_flags & libc::SA_NODEFER == 0 {
+                // SAFETY: as above.
+                unsafe { libc::sigaddset(&raw mut mask, signal) };
             }
             set_mask(&mask);
             // SAFETY: the program has said that this is a handler of this signal; with SA_SIGINFO it takes all three,

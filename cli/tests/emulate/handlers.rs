@@ -5,7 +5,7 @@
 use std::arch::asm;
 use std::mem::zeroed;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::thread;
 
 use libc::{c_int, c_void, siginfo_t, ucontext_t};
@@ -110,6 +110,35 @@ fn own_inside() {
     // SAFETY: it sends a signal that is ignored.
     assert_eq!(unsafe { libc::raise(libc::SIGILL) }, 0);
     succeeds(portal);
+}
+
+static PORTAL: AtomicU64 = AtomicU64::new(0);
+
+/// Submits, and goes on behind the instruction.
+extern "C" fn on_fault_submits(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    succeeds(PORTAL.load(Ordering::SeqCst));
+    on_fault(signal, info, context);
+}
+
+#[test]
+fn may_submit() {
+    passes(&[], "handlers::submits_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn submits_inside() {
+    PORTAL.store(map(), Ordering::SeqCst);
+    // SAFETY: all its fields are integers, or an optional function.
+    let mut new: libc::sigaction = unsafe { zeroed() };
+    new.sa_sigaction = on_fault_submits as *const () as libc::sighandler_t;
+    new.sa_flags = libc::SA_SIGINFO;
+    // SAFETY: it writes to our set.
+    unsafe { libc::sigfillset(&raw mut new.sa_mask) };
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGSEGV, &raw const new, ptr::null_mut()) }, 0);
+    read_nothing();
+    assert_eq!(seen(), libc::SIGSEGV);
 }
 
 /// Threads that have all signals blocked are common.
