@@ -4,8 +4,8 @@
 //! faults, and compares what it finds with what it computed itself.
 //!
 //! With page faults, opcode 8 is run with those before the first byte only: `dsa_test` resumes AP_DELTA by moving the
-//! destination, where the specification moves the delta record (SPEC 8.3.9), so after a fault in the middle its second
-//! descriptor is wrong on hardware, too.
+//! destination and shortening the transfer, where the specification advances and shortens the delta record alone, so
+//! after a fault in the middle its second descriptor is wrong on hardware, too.
 
 use std::path::Path;
 use std::process::Command;
