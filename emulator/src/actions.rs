@@ -4,8 +4,8 @@
 //! there as the kernel would have sent it: with the signals blocked that the program wants blocked, once only if it
 //! said so, and to the default if there is no handler.
 //!
-//! It differs from the kernel in one thing: the handler runs on the alternate stack if the thread has one, whether it
-//! asked for that or not.
+//! The trap is installed with what of the program's flags the kernel must know: on which stack a handler runs, and
+//! whether what it interrupted goes on. So a trap runs where the program's handler would run.
 #![expect(unsafe_code, reason = "calls signal handlers")]
 
 use std::cell::UnsafeCell;
@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_void, sigaction as Action, siginfo_t, sigset_t, ucontext_t};
 
-use crate::real;
+use crate::{real, trap};
 
 /// A handler, as SA_SIGINFO has it.
-pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
 /// The signals that are taken.
 pub(crate) const TAKEN: [c_int; 2] = [libc::SIGILL, libc::SIGSEGV];
@@ -86,7 +86,23 @@ fn set_mask(mask: &sigset_t) {
 /// What sigaction(2) does for a signal that is taken; nothing for others.
 pub(crate) fn exchange(signal: c_int, new: Option<Action>) -> Option<Action> {
     let place = Place::of(signal)?;
-    Some(place.with(|action| new.map_or(*action, |new| mem::replace(action, new))))
+    Some(place.with(|action| {
+        let Some(new) = new else { return *action };
+        install(signal, new.sa_flags);
+        mem::replace(action, new)
+    }))
+}
+
+/// Installs the trap, and gives what was there before.
+fn install(signal: c_int, flags: c_int) -> Action {
+    let (mut action, mut before) = (nothing(), nothing());
+    action.sa_sigaction = trap::on_signal as *const () as libc::sighandler_t;
+    action.sa_flags = libc::SA_SIGINFO | flags & (libc::SA_ONSTACK | libc::SA_RESTART);
+    // SAFETY: it writes to our set.
+    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+    // SAFETY: the trap has the signature that SA_SIGINFO asks for, and does only what is async-signal-safe.
+    unsafe { real::sigaction(signal, &raw const action, &raw mut before) };
+    before
 }
 
 /// Takes the signals out of a set: a thread that has one of them blocked is killed where it should be trapped.
@@ -96,16 +112,9 @@ pub(crate) fn unblocked(mut set: sigset_t) -> sigset_t {
 }
 
 /// Installs the trap for both signals; what was installed before is the program's from now on.
-pub(crate) fn take(trap: Handler) {
+pub(crate) fn take() {
     for signal in TAKEN {
-        let mut action = nothing();
-        action.sa_sigaction = trap as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-        // SAFETY: it writes to our set.
-        unsafe { libc::sigfillset(&raw mut action.sa_mask) };
-        let mut before = nothing();
-        // SAFETY: the trap has the signature that SA_SIGINFO asks for, and does only what is async-signal-safe.
-        unsafe { real::sigaction(signal, &raw const action, &raw mut before) };
+        let before = install(signal, 0);
         exchange(signal, Some(before));
     }
     // A parent may have left them blocked.

@@ -64,7 +64,7 @@ extern "C" fn loaded() {
     if !emulation::make(settings) {
         return;
     }
-    actions::take(trap::on_signal);
+    actions::take();
     // SAFETY: the function is there as long as the process.
     unsafe { libc::pthread_atfork(None, None, Some(interposed::forked)) };
 }
