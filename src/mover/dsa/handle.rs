@@ -44,8 +44,14 @@ const SOFTWARE_ENTRIES: u32 = 64;
 ///
 /// A device stops at a page that is not mapped; [`on_fault`](Dsa::on_fault) says what then. Memory that is not there
 /// at all ends its operation with [`FAULT`](crate::Status::FAULT), and the process lives, whether the queue has a
-/// fault guard or not, as long as a device does the operation and the kernel is 5.14 or newer. Else, as for a copy by
-/// the CPU, nothing is promised.
+/// fault guard or not, as long as a device does the operation and the kernel is 5.14 or newer. What the CPU does in
+/// place of a device is covered by the queue's fault guard, as all that the CPU does.
+///
+/// # Budgets
+///
+/// What devices move does not count for a queue's [`poll_budget`](crate::queue::Builder::poll_budget): that costs a
+/// drain no time. What the CPU moves in their place does, but the last operation, or the last part of one, is done
+/// whole; it is no longer than what the work queues take in one descriptor.
 ///
 /// # Examples
 ///
@@ -132,9 +138,14 @@ impl core::error::Error for NoQueue {}
 pub enum QueueState {
     /// It is used.
     Open,
+    /// It is sent nothing more: the kernel has refused a descriptor, or it was full for longer than the time limit with
+    /// nothing of the mover's in it. What it has ends as ever.
+    Closed,
     /// Its device did not answer in time. It is not used any more, and touches nothing.
     GivenUp,
-    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes.
+    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes. The
+    /// drop of the queue pair waits for that, as it does for all that is in flight, and so for ever; its
+    /// [`shutdown`](crate::queue::CompletionQueue::shutdown) has a time limit. See [`Dsa::lost`].
     Lost,
 }
 
@@ -172,8 +183,8 @@ impl Dsa {
     /// A device in software: the strict [model](super::model), as the best of devices, with four work queues.
     ///
     /// It has no thread: it works while its movers are polled, so it is slower than the CPU mover, and a drain that
-    /// polls one copies some hundreds of kilobytes. It is for trying out what a program does with DSA on a machine that
-    /// has none.
+    /// polls one copies up to 2 MiB for each of the queues, whatever its budget. It is for trying out what a program
+    /// does with DSA on a machine that has none.
     ///
     /// # Examples
     ///
@@ -183,7 +194,7 @@ impl Dsa {
         let device = Preset::V2Full.capabilities();
         let queue = WorkQueueCapabilities::new(Mode::Shared, SOFTWARE_ENTRIES);
         let attachment = || Attachment {
-            portal: Box::new(ModelPortal::new(device, queue, Settings::default())),
+            portal: Box::new(ModelPortal::new(device, queue, Settings::default()).with_turn(1)),
             allowance: device.through(&queue),
             numa_node: None,
         };
@@ -256,7 +267,8 @@ impl Dsa {
         self
     }
 
-    /// A mover, for one driver: what [`Builder::mover`](crate::queue::Builder::mover) asks for.
+    /// A mover, for one driver: what [`Builder::mover`](crate::queue::Builder::mover) asks for. Polled for another
+    /// driver while it has something under way, it does nothing.
     ///
     /// # Examples
     ///
@@ -283,6 +295,18 @@ impl Dsa {
     /// ```
     pub fn queues(&self) -> impl Iterator<Item = (Allowance, QueueState)> {
         self.queues.iter().map(|queue| (queue.allowance, queue.state()))
+    }
+
+    /// The user data of the operations that a [lost](QueueState::Lost) device has: none of them ever completes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(memring::dsa::Dsa::software().lost().is_empty());
+    /// ```
+    #[must_use]
+    pub fn lost(&self) -> Vec<u64> {
+        self.queues.iter().flat_map(Queue::lost).collect()
     }
 }
 
