@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::model::{ModelPortal, Settings};
 use super::mover::queue::Queue;
-use super::mover::{DsaMover, OnFault, Policy};
+use super::mover::{DsaMover, OnFault, Policy, QueueState};
 use super::{
     Allowance, Mode, Opened, Portal, Preset, Roots, Unusable, Way, WorkQueue, WorkQueueCapabilities, discover, open,
 };
@@ -131,23 +131,6 @@ impl fmt::Display for NoQueue {
 }
 
 impl core::error::Error for NoQueue {}
-
-/// How a work queue is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum QueueState {
-    /// It is used.
-    Open,
-    /// It is sent nothing more: the kernel has refused a descriptor, or it was full for longer than the time limit with
-    /// nothing of the mover's in it. What it has ends as ever.
-    Closed,
-    /// Its device did not answer in time. It is not used any more, and touches nothing.
-    GivenUp,
-    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes. The
-    /// drop of the queue pair waits for that, as it does for all that is in flight, and so for ever; its
-    /// [`shutdown`](crate::queue::CompletionQueue::shutdown) has a time limit. See [`Dsa::lost`].
-    Lost,
-}
 
 impl Dsa {
     /// Opens every work queue of the machine that can be used, each in the best way that works.

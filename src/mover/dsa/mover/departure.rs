@@ -5,10 +5,10 @@ use core::{mem, slice};
 
 use super::arena::Arena;
 use super::flight::{Flight, Kind, members};
-use super::queue::Line;
+use super::queue::{Line, QueueState};
 use super::{DsaMover, DsaOpcode};
 use crate::mover::Completions;
-use crate::mover::dsa::{Descriptor, Portal, QueueState, Stopped};
+use crate::mover::dsa::{Descriptor, Portal, Stopped};
 
 impl DsaMover {
     /// Submits what waits, as far as there is room; what is on a line that takes nothing more, the CPU does.

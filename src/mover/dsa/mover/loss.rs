@@ -17,8 +17,9 @@ use std::time::Instant;
 use super::DsaMover;
 use super::arrival::End;
 use super::flight::{Flight, Kind, each};
+use super::queue::QueueState;
 use crate::mover::Completions;
-use crate::mover::dsa::{QueueState, RecordStatus};
+use crate::mover::dsa::RecordStatus;
 
 /// Polls that bring something, between two looks at the clock.
 const POLLS_PER_LOOK: u32 = 256;

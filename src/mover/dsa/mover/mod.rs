@@ -45,6 +45,7 @@ use std::time::Instant;
 use self::arena::{Arena, MEMBERS};
 use self::flight::Flight;
 use self::loss::Watch;
+pub use self::queue::QueueState;
 use self::queue::{Line, Queue};
 use super::DsaOpcode;
 use crate::memory::can_flush;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, TryLockError};
 use std::time::Instant;
 
-use crate::mover::dsa::{Allowance, DsaOpcode, GenCap, OperationSet, Portal, QueueState};
+use crate::mover::dsa::{Allowance, DsaOpcode, GenCap, OperationSet, Portal};
 use crate::os::lock;
 use crate::sqe::{Opcode, Sqe};
 
@@ -13,6 +13,23 @@ pub(in crate::mover::dsa) struct Queue {
     way: Mutex<Way>,
     pub(in crate::mover::dsa) allowance: Allowance,
     pub(super) numa_node: Option<u32>,
+}
+
+/// How a work queue is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueueState {
+    /// It is used.
+    Open,
+    /// It is sent nothing more: the kernel has refused a descriptor, or it was full for longer than the time limit with
+    /// nothing of the mover's in it. What it has ends as ever.
+    Closed,
+    /// Its device did not answer in time. It is not used any more, and touches nothing.
+    GivenUp,
+    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes. The
+    /// drop of the queue pair waits for that, as it does for all that is in flight, and so for ever; its
+    /// [`shutdown`](crate::queue::CompletionQueue::shutdown) has a time limit. See [`Dsa::lost`](crate::dsa::Dsa::lost).
+    Lost,
 }
 
 /// The way to the device.
