@@ -14,6 +14,8 @@ mod device;
 mod random;
 #[path = "dsa_mover/rig.rs"]
 mod rig;
+#[path = "dsa_mover/script.rs"]
+mod script;
 #[path = "support/watchdog.rs"]
 mod watchdog;
 
@@ -31,3 +33,5 @@ mod faults;
 mod lost;
 #[path = "dsa_mover/packing.rs"]
 mod packing;
+#[path = "dsa_mover/silent.rs"]
+mod silent;

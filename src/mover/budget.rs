@@ -18,14 +18,17 @@ pub(crate) struct Budget {
     /// The bytes that a strict one began with. Of a strict one not even the last operation may go beyond the bytes: it
     /// is cut, if its mover allows that.
     strict: Option<u64>,
+    /// Of an asynchronous mover: the bytes that it may move by the CPU all the same.
+    pub(super) cpu_bytes: u64,
 }
 
 impl Budget {
     /// One chunk: what a driver thread claims before it looks around.
-    pub(crate) const CHUNK: Self = Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64, strict: None };
+    pub(crate) const CHUNK: Self =
+        Self { bytes: CHUNK_BYTES, operations: CHUNK_ENTRIES as u64, strict: None, cpu_bytes: 0 };
 
     pub(crate) fn strict(bytes: u64, operations: u64) -> Self {
-        Self { bytes, operations, strict: Some(bytes) }
+        Self { bytes, operations, strict: Some(bytes), cpu_bytes: 0 }
     }
 
     #[inline]
@@ -33,14 +36,14 @@ impl Budget {
         self.strict.is_some()
     }
 
-    /// The same, for a mover whose polls move no bytes.
-    pub(crate) fn without_bytes(self) -> Self {
-        Self { bytes: u64::MAX, strict: None, ..self }
+    /// The same, for a mover whose polls move no bytes, unless the CPU stands in for its device.
+    pub(crate) fn asynchronous(self) -> Self {
+        Self { bytes: u64::MAX, strict: None, cpu_bytes: self.bytes.max(1), ..self }
     }
 
     /// Counts what was taken of the other, which was made of this one.
-    pub(crate) fn count_operations(&mut self, of: Self) {
-        self.operations = of.operations;
+    pub(crate) fn charge(&mut self, of: Self) {
+        (self.operations, self.bytes) = (of.operations, of.cpu_bytes.min(self.bytes));
     }
 
     pub(crate) fn is_spent(self) -> bool {

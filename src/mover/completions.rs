@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::account::{Account, done};
 use super::claimed::Token;
+use super::guard::Guard;
 use super::in_use::InUse;
 use super::sequel::{Ended, Telling};
 use crate::cqe::{Cqe, Status};
@@ -170,6 +171,11 @@ impl<'a> Completions<'a> {
     /// ```
     pub fn fell_back(&mut self, count: u64) {
         self.account.tally.record_fallbacks(count);
+    }
+
+    /// The queue's fault guard, if it has one: for what a mover of memring's own does by the CPU.
+    pub(super) fn guard(&self) -> Option<Guard> {
+        self.account.sequel.guard()
     }
 
     /// As [`complete_with`](Completions::complete_with), for an operation whose stores may need a fence: one fence for

@@ -180,15 +180,33 @@ impl<'a> Lane<'a> {
     /// Claims the successor of an operation before its time, if it is this mover's and `wanted`: the mover sees to it
     /// that it begins when the operation has succeeded, and cancels it if not. One that somebody has cancelled already
     /// is marked so.
-    pub(super) fn claim_next(&mut self, held: &mut Held, wanted: impl Fn(&Sqe) -> bool) -> Option<Held> {
-        let (mover, sequel) = (self.account.mover, &self.account.sequel);
+    ///
+    /// If regions are to be `heeded`, none is claimed whose destination is in a file's pages.
+    pub(super) fn claim_next(&mut self, held: &mut Held, heeded: bool, wanted: impl Fn(&Sqe) -> bool) -> Option<Held> {
         if held.sqe().next().is_none() || !held.sqe().cuts_off_on_failure() {
             return None;
         }
-        let next = sequel.take_next(held.sqe(), &|next| next.mover() == mover && wanted(next))?;
+        let is_ours =
+            |next: &Sqe| next.mover() == self.account.mover && wanted(next) && !(heeded && self.is_in_page_cache(next));
+        let next = self.account.sequel.take_next(held.sqe(), &is_ours)?;
         held.forget_next();
         self.account.claim(1);
         Some(Held::of(next))
+    }
+
+    /// Who drives: a number of its own.
+    pub(super) fn driver(&self) -> usize {
+        Arc::as_ptr(self.account).addr()
+    }
+
+    /// How many bytes this poll may move by the CPU, of a mover whose operations are asynchronous.
+    pub(super) fn cpu_bytes(&self) -> u64 {
+        self.budget.cpu_bytes
+    }
+
+    /// So many are left of them.
+    pub(super) fn leave_cpu_bytes(&mut self, bytes: u64) {
+        self.budget.cpu_bytes = bytes;
     }
 
     /// Whether there are registered regions, in which something may be.

@@ -6,6 +6,7 @@
 
 use core::fmt;
 
+use super::guard::Guard;
 use super::outlet::Outlet;
 use super::tally::Tally;
 use crate::cqe::{Cqe, Status};
@@ -69,6 +70,9 @@ pub(crate) trait Sequel: fmt::Debug + Send + Sync {
     /// Takes the successor of this entry out before its time, if it is `wanted`: by whoever executes this entry, and
     /// will see to it that the successor begins after it, or not at all.
     fn take_next(&self, sqe: &Sqe, wanted: &dyn Fn(&Sqe) -> bool) -> Option<Sqe>;
+
+    /// The queue's fault guard, if it has one.
+    fn guard(&self) -> Option<Guard>;
 
     /// Sends an entry, which others may have held back, to where it is executed.
     fn send(&self, sqe: Sqe);

@@ -18,5 +18,15 @@ pub(crate) fn this_node() -> Option<u32> {
 /// How far `to` is from `from`, in the firmware's unit: 10 is a node itself.
 pub(crate) fn distance(from: u32, to: u32) -> Option<u32> {
     let text = fs::read_to_string(format!("{NODES}/node{from}/distance")).ok()?;
-    text.split_ascii_whitespace().nth(usize::try_from(to).ok()?)?.parse().ok()
+    // One number for each node that is online, in their order.
+    let online = fs::read_to_string(format!("{NODES}/online")).ok()?;
+    let at = online.trim().split(',').flat_map(range).position(|node| node == to)?;
+    text.split_ascii_whitespace().nth(at)?.parse().ok()
+}
+
+/// The numbers of a part of a list, such as `3` or `0-2`.
+fn range(part: &str) -> impl Iterator<Item = u32> {
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    let ends = first.parse().ok().zip(last.parse().ok());
+    ends.into_iter().flat_map(|(first, last): (u32, u32)| first..=last)
 }

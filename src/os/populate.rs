@@ -6,6 +6,7 @@
 
 use core::ffi::c_void;
 use core::ptr;
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
@@ -27,8 +28,15 @@ pub(crate) enum Populated {
     Mapped,
     /// One of them cannot be mapped so: nothing is there, or nothing that may be accessed in this way.
     Missing,
-    /// The kernel does not say: it is an old one, or the mapping is of a special kind.
+    /// The kernel does not say: it is an old one.
     Unknown,
+}
+
+/// Whether the kernel knows this advice. Of no bytes at all nothing else can be wrong.
+fn is_known() -> bool {
+    static IS_KNOWN: OnceLock<bool> = OnceLock::new();
+    // SAFETY: it is about no bytes.
+    *IS_KNOWN.get_or_init(|| unsafe { madvise(ptr::null_mut(), 0, Advice::LinuxPopulateWrite) }.is_ok())
 }
 
 /// Maps the pages of `len` bytes from `address` on, for this access.
@@ -48,8 +56,8 @@ pub(crate) fn populate(address: u64, len: u64, access: Access) -> Populated {
         match unsafe { madvise(start, bytes, advice) } {
             Ok(()) => return Populated::Mapped,
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(Errno::INVAL | Errno::NOSYS) => return Populated::Unknown,
-            Err(_) => return Populated::Missing,
+            Err(_) if is_known() => return Populated::Missing,
+            Err(_) => return Populated::Unknown,
         }
     }
 }

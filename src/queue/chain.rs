@@ -153,6 +153,10 @@ impl Sequel for Chains {
         Some(if is_cancelled { next.cancelled() } else { next })
     }
 
+    fn guard(&self) -> Option<Guard> {
+        self.guard
+    }
+
     fn send(&self, sqe: Sqe) {
         if self.send_on(sqe) {
             self.open_barrier();

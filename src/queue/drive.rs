@@ -75,9 +75,9 @@ impl Driver {
     #[inline]
     pub(crate) fn poll(&mut self, budget: &mut Budget) -> Progress {
         if self.station.capabilities.is_asynchronous() {
-            let mut operations = budget.without_bytes();
-            let progress = self.poll_within(&mut operations);
-            budget.count_operations(operations);
+            let mut own = budget.asynchronous();
+            let progress = self.poll_within(&mut own);
+            budget.charge(own);
             return progress;
         }
         self.poll_within(budget)

@@ -80,6 +80,8 @@ struct State {
     taken_down: Vec<Entry>,
     /// It does nothing.
     is_held: bool,
+    /// A page that nobody can access any more when it has worked.
+    spoils: Option<usize>,
     /// Calls of `submit`.
     calls: usize,
 }
@@ -100,6 +102,11 @@ impl Device {
     /// Lets it work, or not.
     pub(crate) fn let_run(&self, runs: bool) {
         self.state().is_held = !runs;
+    }
+
+    /// Has the page there be gone when it has worked.
+    pub(crate) fn spoil(&self, page: *mut u8) {
+        self.state().spoils = Some(page.addr());
     }
 
     /// What was submitted since the last look.
@@ -142,8 +149,14 @@ unsafe impl Portal for Watched {
     }
 
     fn attend(&mut self) {
-        if !self.device.state().is_held {
-            self.model.attend();
+        if self.device.state().is_held {
+            return;
+        }
+        self.model.attend();
+        if let Some(page) = self.device.state().spoils.filter(|_| self.model.occupancy() == 0) {
+            let page = std::ptr::with_exposed_provenance_mut(page);
+            // SAFETY: whoever asked for it touches the page no more.
+            assert_eq!(unsafe { libc::mprotect(page, 4096, libc::PROT_NONE) }, 0);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use memring::Sqe;
-use memring::dsa::{Dsa, Mode, WorkQueueCapabilities};
+use memring::dsa::{Dsa, DsaOpcode, Mode, WorkQueueCapabilities};
 use memring::queue::{Arm, Drive, QueuePair};
 
 use super::device::{Device, Plan};
@@ -95,4 +95,26 @@ fn it_goes_to_another_thread_with_its_queue() {
         sender.send(rig.device().take().len()).unwrap();
     });
     assert_eq!(receiver.recv().unwrap(), 1);
+}
+
+#[test]
+fn a_drain_has_the_cpu_do_no_more_than_its_budget_and_a_part() {
+    const BUDGET: usize = 64 << 10;
+    let mut plan = Plan::default().without(DsaOpcode::FILL);
+    plan.queue.max_transfer_bytes = 32 << 10;
+    let mut bytes = vec![0_u8; 4 << 20];
+    let mut rig = Rig::built(&[plan], |dsa| dsa, |builder| builder.poll_budget(BUDGET));
+    rig.submit(&[Sqe::memset(bytes.as_mut_ptr(), 1, bytes.len())]);
+    let (mut before, mut drains) = (0, 0);
+    loop {
+        let ended = rig.poll();
+        let done = rig.stats().bytes;
+        assert!(done - before <= (BUDGET + (32 << 10)) as u64, "{} bytes in one drain", done - before);
+        (before, drains) = (done, drains + 1);
+        if !ended.is_empty() {
+            break;
+        }
+    }
+    assert!(drains >= 40, "{drains}");
+    assert!(bytes.iter().all(|byte| *byte == 1));
 }

@@ -4,10 +4,11 @@
 use std::fs::File;
 
 use memmap2::MmapMut;
-use memring::dsa::{Flags, GenCap};
-use memring::queue::PushError;
+use memring::dsa::model::Faults;
+use memring::dsa::{DsaOpcode, Flags, GenCap, OnFault};
+use memring::queue::{Builder, PushError};
 use memring::region::{Backing, MappedFile, Region};
-use memring::{OpFlags, Sqe, WORKERS};
+use memring::{OpFlags, Sqe, Status, WORKERS};
 
 use super::device::{Plan, has};
 use super::rig::{DONE, Rig, noise};
@@ -119,4 +120,55 @@ fn what_it_cannot_make_durable_is_refused_at_the_push() {
     assert!(matches!(push(flush), PushError::NotDurable(_)), "plain memory");
     let flush = Sqe::flush(region.as_mut_ptr(), PAGE);
     assert!(matches!(push(flush), PushError::Unsupported(_)), "a device's flush is no fsync");
+}
+
+/// The end of a durable copy whose destination is gone when the device has copied.
+fn of_a_page_that_is_gone(plan: Plan) -> (Status, u32) {
+    let src = noise(PAGE);
+    let mut rig = Rig::built(&[plan], |dsa| dsa, Builder::fault_guard);
+    let region = on_dax(&rig);
+    rig.device().spoil(region.as_mut_ptr());
+    let ends = rig.run(&[Sqe::memcpy(region.as_mut_ptr(), src.as_ptr(), PAGE).flags(OpFlags::MEM_DURABLE)]);
+    ends[0]
+}
+
+#[test]
+fn to_write_back_is_to_touch_it() {
+    assert_eq!(of_a_page_that_is_gone(Plan::default()), DONE);
+    let mut plan = Plan::default();
+    plan.device.gen_cap = plan.device.gen_cap.without(GenCap::DESTINATION_READBACK);
+    assert_eq!(of_a_page_that_is_gone(plan), (Status::FAULT, 0));
+}
+
+#[test]
+fn what_no_record_of_success_covers_the_cpu_writes_back() {
+    let src = noise(PAGE);
+    let faulty = Plan::default().set(|settings| settings.faults = Faults::At { operand: 3, offset: 600 });
+    // A piece by the CPU, and the write-back; several pieces by the device, and the write-back.
+    for (on_fault, fallbacks) in [(OnFault::Cpu, 2), (OnFault::Resume, 1)] {
+        let mut rig = Rig::on_fault(&faulty, on_fault);
+        let region = on_dax(&rig);
+        let copy = Sqe::memcpy(region.as_mut_ptr(), src.as_ptr(), PAGE).flags(OpFlags::MEM_DURABLE);
+        assert_eq!(rig.run(&[copy]), [DONE]);
+        assert_eq!(rig.stats().fallbacks, fallbacks, "{on_fault:?}");
+    }
+    // All of it by the CPU.
+    let mut rig = Rig::of(&Plan::default().without(DsaOpcode::FILL));
+    let region = on_dax(&rig);
+    let set = Sqe::memset(region.as_mut_ptr(), 3, PAGE).flags(OpFlags::MEM_DURABLE);
+    assert_eq!(rig.run(&[set]), [DONE]);
+    assert_eq!((rig.stats().fallbacks, rig.device().take().len()), (2, 0));
+}
+
+#[test]
+fn chains_beside_a_region_go_together() {
+    let src = noise(PAGE);
+    let mut other = [0_u8; 64];
+    let mut rig = Rig::of(&Plan::default());
+    let region = on_disk(&rig);
+    let set = Sqe::memset(other.as_mut_ptr(), 9, 64);
+    let copy = Sqe::memcpy(region.as_mut_ptr(), src.as_ptr(), PAGE);
+    assert_eq!(rig.run(&[set.link(), set.link(), copy.link(), set.link(), set]), [DONE; 5]);
+    let lengths: Vec<usize> = rig.device().take().iter().map(|entry| entry.members().len()).collect();
+    assert_eq!((lengths, rig.stats().fallbacks), (vec![2, 2], 1));
 }

@@ -1,7 +1,9 @@
 //! What a device could not do: pages that are missing, and failures of its own.
+#![expect(unsafe_code, reason = "maps pages")]
 
 use memring::dsa::model::{Chance, Faults};
-use memring::dsa::{OnFault, RecordStatus};
+use memring::dsa::{DsaOpcode, OnFault, RecordStatus};
+use memring::queue::Builder;
 use memring::{Sqe, Status};
 
 use super::device::Plan;
@@ -102,4 +104,56 @@ fn what_a_device_refuses_before_it_begins_the_cpu_does() {
     let mut rig = Rig::of(&Plan { told: Some(Plan::default().device), ..plan });
     assert_eq!(rig.run(&copies(&mut dst, &src, 1000)), [DONE; 3]);
     assert_eq!((dst == src, rig.stats().fallbacks), (true, 3));
+}
+
+/// A page of these permissions.
+fn page(permissions: libc::c_int) -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, at an address of the kernel's choice.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, permissions, flags, -1, 0) };
+    assert_ne!(page, libc::MAP_FAILED);
+    page.cast()
+}
+
+#[test]
+fn memory_that_may_not_be_accessed_is_a_fault_and_the_process_lives() {
+    let mut bytes = vec![0_u8; 200];
+    let start = bytes.as_mut_ptr();
+    let (constant, closed) = (page(libc::PROT_READ), page(libc::PROT_NONE));
+    let fault = (Status::FAULT, 0);
+    // A device in software cannot stop there: it is told to stop once, and the kernel says why it must not go on.
+    for operand in [1, 3] {
+        let mut rig = Rig::of(&faulty(operand, 0));
+        let sqes = [
+            Sqe::memset(constant, 1, 100),
+            Sqe::memcpy(constant.wrapping_add(200), start, 100),
+            Sqe::memcpy(start.wrapping_add(100), closed, 100),
+        ];
+        let sqes = if operand == 1 { &sqes[2..] } else { &sqes[..2] };
+        assert!(rig.run(sqes).iter().all(|end| *end == fault), "operand {operand}");
+    }
+    // The last page there could be.
+    let edge = std::ptr::without_provenance_mut(usize::MAX - 100);
+    let mut rig = Rig::of(&Plan::default());
+    let ends = rig.run(&[Sqe::memset(edge, 1, 100)]);
+    assert_eq!(ends, [fault]);
+}
+
+#[test]
+fn the_queues_fault_guard_covers_what_the_cpu_does() {
+    let mut bytes = vec![7_u8; 200];
+    let start = bytes.as_mut_ptr();
+    let closed = page(libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: nobody accesses the page but the operations.
+    unsafe {
+        assert_eq!(libc::mprotect(closed.cast(), 4096, libc::PROT_NONE), 0);
+    }
+    let plan = Plan::default().without(DsaOpcode::FILL).without(DsaOpcode::MEMMOVE);
+    let mut rig = Rig::built(&[plan], |dsa| dsa, Builder::fault_guard);
+    let sqes = [
+        Sqe::memset(closed, 1, 100),
+        Sqe::memcpy(start, closed.wrapping_add(500), 100),
+        Sqe::memset(start.wrapping_add(100), 1, 100),
+    ];
+    assert_eq!(rig.run(&sqes), [(Status::FAULT, 0), (Status::FAULT, 0), DONE]);
 }

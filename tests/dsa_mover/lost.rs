@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use memring::dsa::model::Chance;
 use memring::dsa::{Dsa, OnFault, QueueState};
 use memring::{Sqe, Status};
 
@@ -81,24 +80,6 @@ fn another_device_goes_on() {
         rig.devices[1].take();
         assert_eq!(rig.run(&copies(&mut dst, &src, 1 << 10)), [DONE; 256]);
         assert_eq!((rig.stats().fallbacks, rig.devices[1].take().len()), (before, 8));
-    });
-}
-
-/// A shared queue that was disabled says that it is full, for ever.
-#[test]
-fn a_queue_that_takes_nothing_is_given_up() {
-    must_end(|| {
-        for can_be_retired in [true, false] {
-            let (src, mut dst) = (noise(256 << 10), vec![0; 256 << 10]);
-            let plan = Plan { can_be_retired, ..Plan::default().set(|settings| settings.retries = Chance::ALWAYS) };
-            let mut rig = Rig::with(&[plan, Plan::default()], hasty);
-            assert_eq!(rig.run(&copies(&mut dst, &src, 1 << 10)), [DONE; 256]);
-            assert_eq!((dst == src, rig.devices[0].take().len()), (true, 0));
-            let lost = if can_be_retired { QueueState::GivenUp } else { QueueState::Lost };
-            let states: Vec<_> = rig.dsa.queues().map(|(_, state)| state).collect();
-            assert_eq!(states, [lost, QueueState::Open]);
-            assert!(rig.stats().fallbacks > 0);
-        }
     });
 }
 

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "pushes entries whose memory the tests keep")]
 
 use memring::dsa::{Attachment, Dsa, OnFault};
-use memring::queue::{CompletionQueue, Drive, MoverStats, QueuePair, SubmissionQueue};
+use memring::queue::{Builder, CompletionQueue, Drive, MoverStats, QueuePair, SubmissionQueue};
 use memring::{Cqe, MoverId, Sqe, Status};
 
 use super::device::{Device, Plan};
@@ -29,10 +29,19 @@ impl Rig {
     }
 
     pub(crate) fn with(plans: &[Plan], configure: impl FnOnce(Dsa) -> Dsa) -> Self {
+        Self::built(plans, configure, |builder| builder)
+    }
+
+    /// With a queue whose builder was changed.
+    pub(crate) fn built(
+        plans: &[Plan],
+        configure: impl FnOnce(Dsa) -> Dsa,
+        build: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let (devices, attached): (Vec<Device>, Vec<Attachment>) = plans.iter().map(Device::new).unzip();
         let dsa = configure(Dsa::new(attached).unwrap());
         let made = dsa.clone();
-        let builder = QueuePair::builder().entries(ENTRIES).workers(0);
+        let builder = build(QueuePair::builder().entries(ENTRIES).workers(0));
         let pair = builder.mover("dsa", Drive::Caller, move || made.mover()).build().unwrap();
         let mover = pair.mover("dsa").unwrap();
         let (sq, cq) = pair.split();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::model::{ModelPortal, Settings};
 use super::mover::queue::Queue;
-use super::mover::{DsaMover, OnFault, Policy};
+use super::mover::{DsaMover, OnFault, Policy, QueueState};
 use super::{
     Allowance, Mode, Opened, Portal, Preset, Roots, Unusable, Way, WorkQueue, WorkQueueCapabilities, discover, open,
 };
@@ -44,8 +44,14 @@ const SOFTWARE_ENTRIES: u32 = 64;
 ///
 /// A device stops at a page that is not mapped; [`on_fault`](Dsa::on_fault) says what then. Memory that is not there
 /// at all ends its operation with [`FAULT`](crate::Status::FAULT), and the process lives, whether the queue has a
-/// fault guard or not, as long as a device does the operation and the kernel is 5.14 or newer. Else, as for a copy by
-/// the CPU, nothing is promised.
+/// fault guard or not, as long as a device does the operation and the kernel is 5.14 or newer. What the CPU does in
+/// place of a device is covered by the queue's fault guard, as all that the CPU does.
+///
+/// # Budgets
+///
+/// What devices move does not count for a queue's [`poll_budget`](crate::queue::Builder::poll_budget): that costs a
+/// drain no time. What the CPU moves in their place does, but the last operation, or the last part of one, is done
+/// whole; it is no longer than what the work queues take in one descriptor.
 ///
 /// # Examples
 ///
@@ -126,18 +132,6 @@ impl fmt::Display for NoQueue {
 
 impl core::error::Error for NoQueue {}
 
-/// How a work queue is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum QueueState {
-    /// It is used.
-    Open,
-    /// Its device did not answer in time. It is not used any more, and touches nothing.
-    GivenUp,
-    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes.
-    Lost,
-}
-
 impl Dsa {
     /// Opens every work queue of the machine that can be used, each in the best way that works.
     ///
@@ -172,8 +166,8 @@ impl Dsa {
     /// A device in software: the strict [model](super::model), as the best of devices, with four work queues.
     ///
     /// It has no thread: it works while its movers are polled, so it is slower than the CPU mover, and a drain that
-    /// polls one copies some hundreds of kilobytes. It is for trying out what a program does with DSA on a machine that
-    /// has none.
+    /// polls one copies up to 2 MiB for each of the queues, whatever its budget. It is for trying out what a program
+    /// does with DSA on a machine that has none.
     ///
     /// # Examples
     ///
@@ -183,7 +177,7 @@ impl Dsa {
         let device = Preset::V2Full.capabilities();
         let queue = WorkQueueCapabilities::new(Mode::Shared, SOFTWARE_ENTRIES);
         let attachment = || Attachment {
-            portal: Box::new(ModelPortal::new(device, queue, Settings::default())),
+            portal: Box::new(ModelPortal::new(device, queue, Settings::default()).with_turn(1)),
             allowance: device.through(&queue),
             numa_node: None,
         };
@@ -222,8 +216,7 @@ impl Dsa {
         self
     }
 
-    /// How long a device may take for one submission, or take none though it has nothing to do, before it is given up.
-    /// Default: 30 seconds.
+    /// How long a device may take for one submission before it is given up. Default: 30 seconds.
     ///
     /// Until it is known that the device touches nothing any more, nothing that it has completes: see
     /// [`QueueState`]. What completes then was done by the CPU, or is
@@ -257,7 +250,8 @@ impl Dsa {
         self
     }
 
-    /// A mover, for one driver: what [`Builder::mover`](crate::queue::Builder::mover) asks for.
+    /// A mover, for one driver: what [`Builder::mover`](crate::queue::Builder::mover) asks for. Polled for another
+    /// driver while it has something under way, it does nothing.
     ///
     /// # Examples
     ///
@@ -284,6 +278,18 @@ impl Dsa {
     /// ```
     pub fn queues(&self) -> impl Iterator<Item = (Allowance, QueueState)> {
         self.queues.iter().map(|queue| (queue.allowance, queue.state()))
+    }
+
+    /// The user data of the operations that a [lost](QueueState::Lost) device has: none of them ever completes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(memring::dsa::Dsa::software().lost().is_empty());
+    /// ```
+    #[must_use]
+    pub fn lost(&self) -> Vec<u64> {
+        self.queues.iter().flat_map(Queue::lost).collect()
     }
 }
 

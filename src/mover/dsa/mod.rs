@@ -37,8 +37,8 @@ pub use capabilities::{
 use completion_record::Fields as RecordFields;
 pub use completion_record::{CompletionRecord, Fault, FaultInfo, RecordStatus, RecordView, StatusClass};
 pub use descriptor::{Descriptor, DifTags, DsaOpcode, Flags, Operation, UnknownOpcode};
-pub use handle::{Attachment, Dsa, NoQueue, QueueState};
-pub use mover::{DsaMover, OnFault};
+pub use handle::{Attachment, Dsa, NoQueue};
+pub use mover::{DsaMover, OnFault, QueueState};
 #[cfg(target_arch = "x86_64")]
 pub use portal::MmapPortal;
 pub use portal::{Opened, Portal, Stopped, Submitted, UnknownWay, Way, WritePortal, open};

@@ -16,10 +16,11 @@ use super::job::Job;
 use super::{DsaMover, OnFault, on_cpu};
 use crate::cqe::Status;
 use crate::memory::Stores;
-use crate::mover::Completions;
 use crate::mover::dsa::operations::Direction;
-use crate::mover::dsa::{Descriptor, DsaOpcode, GenCap, Operation, RecordStatus, RecordView, StatusClass};
+use crate::mover::dsa::{Descriptor, DsaOpcode, Operation, RecordStatus, RecordView, StatusClass};
+use crate::mover::{Completions, Done};
 use crate::os::{Access, Populated, populate};
+use crate::sqe::Sqe;
 
 /// How often in a row an operation may stop without a byte of progress, or a member of a batch not be come to, before
 /// the CPU does it.
@@ -51,6 +52,7 @@ impl DsaMover {
         let (mut has_reaped, mut at) = (false, 0);
         while let Some(&flight) = self.under_way.get(at) {
             has_reaped |= self.take_in(flight, done);
+            self.flights[flight].take_cancelled().for_each(|job| done.complete(job.token, Status::CANCELLED));
             if self.flights[flight].left() == 0 {
                 self.under_way.remove(at);
                 self.free.push(flight);
@@ -220,7 +222,13 @@ impl DsaMover {
 
     /// What the record of a member means: its end, or nothing, if it is to be submitted once more.
     #[inline]
-    fn judge(&mut self, flight: usize, member: usize, record: &RecordView, done: &mut Completions<'_>) -> Option<End> {
+    pub(super) fn judge(
+        &mut self,
+        flight: usize,
+        member: usize,
+        record: &RecordView,
+        done: &mut Completions<'_>,
+    ) -> Option<End> {
         match record.status().class() {
             StatusClass::Success => self.go_on(flight, member, Stores::Plain, done),
             StatusClass::Partial => self.resume(flight, member, record, done),
@@ -250,13 +258,20 @@ impl DsaMover {
             unsafe { self.arena.write(flight, member, |record| job.descriptor(piece, gen_cap, record)) };
             return None;
         }
-        if sqe.is_durable() && !gen_cap.contains(GenCap::DESTINATION_READBACK) {
-            stores.fence();
-            done.fell_back(1);
-            // SAFETY: the entry was pushed, and no device has it any more.
-            unsafe { on_cpu::write_back(&sqe) };
+        if !job.must_be_written_back() {
+            return Some(End { stores, ..End::SUCCESS });
         }
-        Some(End { stores, ..End::SUCCESS })
+        stores.fence();
+        let end = self.write_back(&sqe, done);
+        Some(End { status: end.status, value: end.value(), stores: end.stores })
+    }
+
+    /// Has the CPU write back what is to be durable, when all of it is in place.
+    pub(super) fn write_back(&mut self, sqe: &Sqe, done: &mut Completions<'_>) -> Done {
+        done.fell_back(1);
+        self.cpu_bytes = self.cpu_bytes.saturating_sub(sqe.len());
+        // SAFETY: the entry was pushed, and no device has it any more.
+        unsafe { on_cpu::write_back(sqe, done.guard()) }
     }
 
     /// Has the CPU do a piece.
@@ -267,14 +282,16 @@ impl DsaMover {
         piece: &Operation,
         done: &mut Completions<'_>,
     ) -> Option<End> {
+        let job = self.flights[flight].job(member)?;
+        job.read_back_by_device(false);
+        let offset = job.offset_of(destination(piece));
         done.fell_back(1);
-        // SAFETY: it is a piece of an entry that was pushed, and its record says that no device has it.
-        match unsafe { on_cpu::do_piece(piece) } {
-            Ok(by_cpu) => self.go_on(flight, member, by_cpu.stores, done),
-            Err(on_cpu::Missing) => {
-                let job = self.flights[flight].job(member)?;
-                Some(End::fault(job.offset_of(destination(piece))))
-            }
+        self.cpu_bytes = self.cpu_bytes.saturating_sub(length(piece));
+        // SAFETY: it is a piece of an entry that was pushed, and no device has it.
+        match unsafe { on_cpu::do_piece(piece, done.guard()) } {
+            Ok(by_cpu) if by_cpu.status.is_success() => self.go_on(flight, member, by_cpu.stores, done),
+            Ok(by_cpu) => Some(End { value: offset.saturating_add(by_cpu.value()), ..End::fault(0) }),
+            Err(on_cpu::Missing) => Some(End::fault(offset)),
         }
     }
 
@@ -291,6 +308,8 @@ impl DsaMover {
             _ => Direction::Forward,
         };
         let job = self.flights[flight].job(member)?;
+        // Only a record of success says that what came before it was read back.
+        job.read_back_by_device(false);
         job.tries = if record.bytes_completed() > 0 { 0 } else { job.tries + 1 };
         let (tries, dst) = (job.tries, destination(&rest));
         let missing = match direction {

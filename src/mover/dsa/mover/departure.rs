@@ -1,49 +1,56 @@
 //! Departure: from flights to portals.
 #![expect(unsafe_code, reason = "submits descriptors, for whose memory the entries' submitters vouched")]
 
-use core::slice;
+use core::{mem, slice};
 
 use super::arena::Arena;
 use super::flight::{Flight, Kind, members};
-use super::queue::{Line, LineState, Way};
+use super::queue::{Line, QueueState};
 use super::{DsaMover, DsaOpcode};
 use crate::mover::Completions;
 use crate::mover::dsa::{Descriptor, Portal, Stopped};
 
 impl DsaMover {
     /// Submits what waits, as far as there is room; what is on a line that takes nothing more, the CPU does.
-    pub(super) fn depart(&mut self, done: &mut Completions<'_>) {
+    /// Whether the CPU did something.
+    pub(super) fn depart(&mut self, done: &mut Completions<'_>) -> bool {
+        let mut has_done = false;
         for line in 0..self.lines.len() {
             self.depart_on(line);
             if !self.lines[line].is_open() && self.lines[line].flights > 0 {
-                self.do_waiting_by_cpu(line, done);
+                has_done |= self.do_by_cpu_on(line, done);
             }
         }
+        has_done
     }
 
     fn depart_on(&mut self, at: usize) {
-        let Self { lines, flights, arena, under_way, queues, departures, .. } = self;
+        let Self { lines, flights, arena, under_way, queues, .. } = self;
         let line = &mut lines[at];
-        if line.flights == 0 && line.ended == 0 {
+        if line.flights == 0 {
             line.is_full = false;
+            // Whoever is idle may not come back.
+            if line.ended > 0 {
+                queues[line.queue].tell(mem::take(&mut line.ended));
+            }
             return;
         }
         let visited = queues[line.queue].visit(|way| {
-            // Those that were given up are heard of when it is asked for what has ended.
-            let Way::Open(portal) = way else { return };
-            portal.completed(core::mem::take(&mut line.ended));
+            // That it was given up is heard of when it is asked for what has ended.
+            let Some(portal) = &mut way.portal else { return };
+            portal.completed(mem::take(&mut line.ended));
             line.is_full = false;
             for number in under_way.iter() {
                 let flight = &mut flights[*number];
-                if flight.line != at || flight.waiting == 0 {
-                    continue;
+                if flight.line == at && flight.waiting != 0 {
+                    Departing { portal: &mut **portal, line, arena, number: *number }.go(flight);
                 }
-                *departures += 1;
-                flight.number = *departures;
-                Departing { portal: &mut **portal, line, arena, number: *number }.go(flight);
                 if line.is_full || !line.is_open() {
                     break;
                 }
+            }
+            if way.state == QueueState::Open {
+                way.state = line.state;
             }
         });
         // Another driver has the portal: there is no room for us just now.
@@ -88,17 +95,14 @@ impl Departing<'_> {
     fn go_together(&mut self, flight: &mut Flight, first: usize, count: usize) {
         let batch = self.arena.batch(self.number, first, count);
         if self.submit(slice::from_ref(&batch)) == 1 {
-            flight.wrapped = members(first, count);
-            flight.waiting &= !flight.wrapped;
+            flight.depart(members(first, count), true);
         }
     }
 
     fn go_singly(&mut self, flight: &mut Flight, first: usize, count: usize) {
         let Self { portal, line, arena, .. } = self;
         let accepted = submit(&mut **portal, line, arena.list(self.number, first, count));
-        let out = members(first, accepted);
-        flight.flying |= out;
-        flight.waiting &= !out;
+        flight.depart(members(first, accepted), false);
     }
 
     fn submit(&mut self, descriptors: &[Descriptor]) -> usize {
@@ -112,10 +116,10 @@ fn submit(portal: &mut dyn Portal, line: &mut Line, descriptors: &[Descriptor]) 
     // do that when their records were written. The list and the records are the arena's, and stay until then.
     let submitted = unsafe { portal.submit(descriptors) };
     match submitted.stopped {
-        None => {}
-        Some(Stopped::Busy) => line.is_full = true,
+        None if submitted.accepted == descriptors.len() => {}
+        None | Some(Stopped::Busy) => line.is_full = true,
         Some(Stopped::Batch) => line.refuses(DsaOpcode::BATCH),
-        Some(_) => line.state = LineState::Closed,
+        Some(_) => line.state = QueueState::Closed,
     }
     submitted.accepted
 }

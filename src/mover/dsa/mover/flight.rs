@@ -1,5 +1,8 @@
 //! Flights: operations that depart to a device together, and what of each has come back.
 
+use core::time::Duration;
+use std::time::Instant;
+
 use super::arena::MEMBERS;
 use super::job::Job;
 use crate::mover::Held;
@@ -21,8 +24,6 @@ pub(super) struct Flight {
     pub(super) kind: Kind,
     /// The line on which it goes.
     pub(super) line: usize,
-    /// In which order it departed.
-    pub(super) number: u64,
     jobs: [Option<Job>; MEMBERS],
     count: usize,
     /// Members that are to be submitted.
@@ -31,8 +32,14 @@ pub(super) struct Flight {
     pub(super) flying: u32,
     /// Members that were submitted in a batch.
     pub(super) wrapped: u32,
-    /// Its device was given up, and touches nothing any more.
-    pub(super) is_stranded: bool,
+    /// Members that a device has had.
+    begun: u32,
+    /// Members that are to be cancelled.
+    cancelling: u32,
+    /// Members of which no look at the clock knows yet that they are out.
+    unseen: u32,
+    /// When each of the others was seen to be out first.
+    since: [Instant; MEMBERS],
     /// Follows the last member of a chain, as cancelled: somebody did that before its turn.
     pub(super) cancelled: Option<Held>,
 }
@@ -40,17 +47,19 @@ pub(super) struct Flight {
 const _: () = assert!(MEMBERS == u32::BITS as usize);
 
 impl Flight {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             kind: Kind::Singles,
             line: 0,
-            number: 0,
             jobs: [const { None }; MEMBERS],
             count: 0,
             waiting: 0,
             flying: 0,
             wrapped: 0,
-            is_stranded: false,
+            begun: 0,
+            cancelling: 0,
+            unseen: 0,
+            since: [now; MEMBERS],
             cancelled: None,
         }
     }
@@ -58,6 +67,7 @@ impl Flight {
     /// Makes it ready for others.
     pub(super) fn begin(&mut self, kind: Kind, line: usize) {
         (self.kind, self.line, self.count) = (kind, line, 0);
+        (self.begun, self.cancelling, self.unseen) = (0, 0, 0);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -98,6 +108,45 @@ impl Flight {
     /// Whether a device has something of it.
     pub(super) fn is_out(&self) -> bool {
         self.flying | self.wrapped != 0
+    }
+
+    /// These members have departed.
+    pub(super) fn depart(&mut self, members: u32, are_wrapped: bool) {
+        *(if are_wrapped { &mut self.wrapped } else { &mut self.flying }) |= members;
+        self.waiting &= !members;
+        self.unseen |= members;
+        self.begun |= members;
+    }
+
+    /// Marks those with this user data that no device has had and that others do not wait for; whether there are some.
+    pub(super) fn cancel(&mut self, user_data: u64) -> bool {
+        if self.kind == Kind::Chain {
+            return false;
+        }
+        let is_it = |member: &usize| self.jobs[*member].as_ref().is_some_and(|job| job.sqe().data() == user_data);
+        let marked = each(self.waiting & !self.begun).filter(is_it).fold(0, |set, member| set | 1 << member);
+        self.cancelling |= marked;
+        marked != 0
+    }
+
+    /// Takes out those that are to be cancelled.
+    pub(super) fn take_cancelled(&mut self) -> impl Iterator<Item = Job> {
+        let cancelled = core::mem::take(&mut self.cancelling) & self.waiting & !self.begun;
+        self.waiting &= !cancelled;
+        each(cancelled).filter_map(|member| self.jobs[member].take())
+    }
+
+    /// Notes that it is `now`; whether a member has been out for longer than this.
+    pub(super) fn is_overdue(&mut self, now: Instant, limit: Duration) -> bool {
+        let out = self.flying | self.wrapped;
+        each(out & self.unseen).for_each(|member| self.since[member] = now);
+        self.unseen &= !out;
+        each(out).any(|member| now - self.since[member] > limit)
+    }
+
+    /// The user data of what is out.
+    pub(super) fn user_data_out(&self) -> impl Iterator<Item = u64> {
+        each(self.flying | self.wrapped).filter_map(|member| Some(self.jobs[member].as_ref()?.sqe().data()))
     }
 
     /// The first run of members in this set: where it begins, and how long it is.

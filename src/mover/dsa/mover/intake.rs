@@ -7,6 +7,7 @@ use super::job::Job;
 use super::on_cpu;
 use super::{DsaMover, Line};
 use crate::cqe::Status;
+use crate::mover::dsa::GenCap;
 use crate::mover::{Completions, Held, Lane};
 use crate::sqe::{Opcode, Sqe};
 
@@ -36,10 +37,11 @@ impl DsaMover {
         let nearest = self.nearest();
         let is_near = |line: &Line| line.is_open() && Some(line.distance) == nearest;
         let has_room = self.lines.iter().any(|line| is_near(line) && !line.is_full);
+        let has_no_device = nearest.is_none() || self.is_all_lost();
         let mut filling = Filling::default();
         let mut has_claimed = false;
         // One of them may need a flight of its own; without a device, none does.
-        while nearest.is_none() || (has_room && !self.free.is_empty()) {
+        while self.cpu_bytes > 0 && (has_no_device || (has_room && !self.free.is_empty())) {
             let Some(claimed) = lane.claim() else { break };
             has_claimed = true;
             let sqe = claimed.sqe();
@@ -50,9 +52,9 @@ impl DsaMover {
             let token = claimed.hold();
             if heeds_regions && lane.is_in_page_cache(token.sqe()) {
                 // After each fsync the kernel protects those pages anew, and a device would stop at every one.
-                do_by_cpu(token, done);
-            } else if token.sqe().next().is_some() && !heeds_regions && token.sqe().len() <= self.longest.into() {
-                self.take_on_chain(token, lane, done);
+                self.do_by_cpu(token, done);
+            } else if token.sqe().next().is_some() && token.sqe().len() <= self.longest.into() {
+                self.take_on_chain(token, lane, heeds_regions, done);
             } else {
                 self.take_on_one(token, &mut filling, done);
             }
@@ -70,7 +72,9 @@ impl DsaMover {
         let is_long = token.sqe().len() > LONGEST_TOGETHER;
         let place = if is_long { &mut filling.long } else { &mut filling.small };
         let open = place.filter(|open| open.room > 0 && self.lines[open.line].suits(token.sqe()));
-        let Some(open) = open.or_else(|| self.open_for(token.sqe(), is_long)) else { return do_by_cpu(token, done) };
+        let Some(open) = open.or_else(|| self.open_for(token.sqe(), is_long)) else {
+            return self.do_by_cpu(token, done);
+        };
         self.board(open.flight, open.line, token);
         *place = Some(Open { room: open.room - 1, ..open });
     }
@@ -86,9 +90,9 @@ impl DsaMover {
     }
 
     /// Takes on a chain, as far as it can go in one batch: what comes behind that goes on when its last member ends.
-    fn take_on_chain(&mut self, head: Held, lane: &mut Lane<'_>, done: &mut Completions<'_>) {
-        let Some(line) = self.line_for(head.sqe()) else { return do_by_cpu(head, done) };
-        let Some(flight) = self.begin(Kind::Chain, line) else { return do_by_cpu(head, done) };
+    fn take_on_chain(&mut self, head: Held, lane: &mut Lane<'_>, heeds_regions: bool, done: &mut Completions<'_>) {
+        let begun = self.line_for(head.sqe()).and_then(|line| Some((line, self.begin(Kind::Chain, line)?)));
+        let Some((line, flight)) = begun else { return self.do_by_cpu(head, done) };
         let most = self.lines[line].most_together;
         let mut last = head;
         loop {
@@ -96,7 +100,7 @@ impl DsaMover {
             let may_be_followed = self.flights[flight].len() + 1 < most && !last.sqe().is_durable();
             let longest = u64::from(self.longest);
             let wanted = |next: &Sqe| next.len() <= longest && self.lines[line].suits(next);
-            let next = if may_be_followed { lane.claim_next(&mut last, wanted) } else { None };
+            let next = if may_be_followed { lane.claim_next(&mut last, heeds_regions, wanted) } else { None };
             self.board(flight, line, last);
             match next {
                 Some(next) if next.sqe().is_cancelled() => {
@@ -123,6 +127,7 @@ impl DsaMover {
     fn board(&mut self, flight: usize, line: usize, token: Held) {
         let gen_cap = self.lines[line].gen_cap;
         let (member, job) = self.flights[flight].add(Job::new(token));
+        job.read_back_by_device(gen_cap.contains(GenCap::DESTINATION_READBACK));
         let piece = job.next_piece(self.longest);
         // SAFETY: the member is new, and the flight has not departed.
         unsafe { self.arena.write(flight, member, |record| job.descriptor(piece, gen_cap, record)) };
@@ -137,12 +142,18 @@ impl DsaMover {
             (is_full, flights)
         })
     }
-}
 
-/// Has the CPU do all of it, now.
-fn do_by_cpu(token: Held, done: &mut Completions<'_>) {
-    // SAFETY: the entry was pushed, and no device has it.
-    let end = unsafe { on_cpu::do_whole(token.sqe()) };
-    done.fell_back(1);
-    done.complete_after(end.stores, token, end.status, end.value());
+    /// Has the CPU do all of it, now.
+    fn do_by_cpu(&mut self, token: Held, done: &mut Completions<'_>) {
+        let sqe = token.sqe();
+        self.cpu_bytes = self.cpu_bytes.saturating_sub(sqe.len());
+        done.fell_back(1);
+        // SAFETY: the entry was pushed, and no device has it.
+        let mut end = unsafe { on_cpu::do_whole(sqe, done.guard()) };
+        if end.status.is_success() && sqe.is_durable() {
+            end.stores.fence();
+            end = self.write_back(sqe, done);
+        }
+        done.complete_after(end.stores, token, end.status, end.value());
+    }
 }

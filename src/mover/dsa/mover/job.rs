@@ -15,6 +15,8 @@ pub(super) struct Job {
     beyond: u64,
     /// Faults in a row that brought no byte of progress.
     pub(super) tries: u32,
+    /// The device has read back all that it wrote.
+    is_read_back: bool,
 }
 
 /// Some bytes of an operation: from where on, and how many.
@@ -28,7 +30,7 @@ impl Job {
     #[inline]
     pub(super) fn new(token: Held) -> Self {
         let beyond = token.sqe().len();
-        Self { token, beyond, tries: 0 }
+        Self { token, beyond, tries: 0, is_read_back: true }
     }
 
     #[inline]
@@ -45,6 +47,17 @@ impl Job {
     #[inline]
     pub(super) fn is_last_piece(&self) -> bool {
         self.beyond == 0 && !self.sqe().is_durable()
+    }
+
+    /// Whether what it is to make durable may still be in the CPU's caches, or on its way.
+    pub(super) fn must_be_written_back(&self) -> bool {
+        self.sqe().is_durable() && !self.is_read_back
+    }
+
+    /// Whether the device reads back what it writes; once it has not, the operation as a whole was not.
+    #[inline]
+    pub(super) fn read_back_by_device(&mut self, does: bool) {
+        self.is_read_back &= does;
     }
 
     /// The next piece, of at most this many bytes: from the lower end on, or down from the upper end of what is copied

@@ -45,7 +45,8 @@ use std::time::Instant;
 use self::arena::{Arena, MEMBERS};
 use self::flight::Flight;
 use self::loss::Watch;
-use self::queue::{Line, Queue, Way};
+pub use self::queue::QueueState;
+use self::queue::{Line, Queue};
 use super::DsaOpcode;
 use crate::memory::can_flush;
 use crate::mover::{Bell, Capabilities, Completions, DataMover, Lane, Progress};
@@ -91,13 +92,16 @@ pub struct DsaMover {
     /// Flights that are not empty, in the order in which they began.
     under_way: Vec<usize>,
     free: Vec<usize>,
-    departures: u64,
     watch: Watch,
+    /// Bytes that the CPU may still do in this poll.
+    cpu_bytes: u64,
+    /// Whose driver it is.
+    home: Option<usize>,
 }
 
 impl DsaMover {
     pub(super) fn new(queues: Arc<[Queue]>, policy: Policy) -> Self {
-        let here = this_node();
+        let (here, now) = (this_node(), Instant::now());
         let mut lines: Box<[_]> = queues.iter().enumerate().map(|(index, queue)| line(index, queue, here)).collect();
         lines.sort_by_key(|line| line.distance);
         let longest = queues.iter().map(|queue| queue.allowance.max_transfer_bytes).min().unwrap_or(1);
@@ -108,17 +112,27 @@ impl DsaMover {
             // More than 2 GiB no device takes; the number is even, for halves.
             longest: u32::try_from(longest).unwrap_or(1 << 31).max(2) & !1,
             arena: Arena::new(FLIGHTS),
-            flights: (0..FLIGHTS).map(|_| Flight::new()).collect(),
+            flights: (0..FLIGHTS).map(|_| Flight::new(now)).collect(),
             under_way: Vec::with_capacity(FLIGHTS),
             free: (0..FLIGHTS).rev().collect(),
-            departures: 0,
             watch: Watch::default(),
+            cpu_bytes: 0,
+            home: None,
         }
     }
 
     /// Whether a device has something of this driver's.
     fn is_out(&self) -> bool {
         self.under_way.iter().any(|flight| self.flights[*flight].is_out())
+    }
+
+    /// Whether this is the lane of the driver whose operations it has: those of another one would end in the wrong
+    /// queue.
+    fn is_at_home(&mut self, lane: &Lane<'_>) -> bool {
+        if self.under_way.is_empty() {
+            self.home = Some(lane.driver());
+        }
+        self.home == Some(lane.driver())
     }
 
     /// Whether something that a device had has come back.
@@ -134,15 +148,14 @@ impl DsaMover {
                 continue;
             }
             let queue = &self.queues[self.lines[line].queue];
-            let is_lost = queue.visit(|way| match way {
-                Way::Open(portal) => {
+            let state = queue.visit(|way| {
+                if let Some(portal) = &mut way.portal {
                     portal.attend();
-                    false
                 }
-                Way::Drained | Way::Lost => true,
+                way.state
             });
-            if is_lost == Some(true) {
-                self.hear_of_loss(line);
+            if let Some(state) = state.filter(|state| *state != self.lines[line].state) {
+                self.hear(line, state);
             }
         }
     }
@@ -178,18 +191,29 @@ unsafe impl DataMover for DsaMover {
     }
 
     fn poll(&mut self, lane: &mut Lane<'_>, done: &mut Completions<'_>) -> Progress {
+        if !self.is_at_home(lane) {
+            return Progress::Waiting;
+        }
+        self.cpu_bytes = lane.cpu_bytes();
         self.attend();
-        let has_reaped = self.reap(done);
-        let has_claimed = self.take_on(lane, done);
-        self.depart(done);
-        self.look_at_clock(has_reaped || has_claimed);
-        if has_reaped || has_claimed {
+        let mut has_done = self.reap(done);
+        has_done |= self.take_on(lane, done);
+        has_done |= self.depart(done);
+        self.look_at_clock(has_done);
+        lane.leave_cpu_bytes(self.cpu_bytes);
+        if has_done {
             Progress::Busy
         } else if self.under_way.is_empty() {
             Progress::Idle
         } else {
             Progress::Waiting
         }
+    }
+
+    /// Gives up what no device has had yet.
+    fn cancel(&mut self, user_data: u64) -> bool {
+        let Self { flights, under_way, .. } = self;
+        under_way.iter().fold(false, |found, flight| found | flights[*flight].cancel(user_data))
     }
 
     fn wait(&mut self, bell: &Bell<'_>, deadline: Option<Instant>) {

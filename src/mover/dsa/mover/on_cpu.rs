@@ -4,7 +4,7 @@
 use core::ptr::{with_exposed_provenance as source, with_exposed_provenance_mut as destination};
 
 use crate::mover::dsa::Operation;
-use crate::mover::{Done, execute};
+use crate::mover::{Done, Guard, execute};
 use crate::os::{Access, Populated, populate};
 use crate::sqe::Sqe;
 
@@ -12,33 +12,36 @@ use crate::sqe::Sqe;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missing;
 
-/// Does a piece of an entry. If the kernel knows that some of its memory is missing, it does not touch it.
+/// Does a piece of an entry. Without a guard, it does not touch memory of which the kernel knows that some is missing.
 ///
 /// # Safety
 ///
 /// The piece is one of an entry that was pushed, and no device has it.
-pub(super) unsafe fn do_piece(piece: &Operation) -> Result<Done, Missing> {
-    let (entry, is_there) = match *piece {
+pub(super) unsafe fn do_piece(piece: &Operation, guard: Option<Guard>) -> Result<Done, Missing> {
+    let entry = match *piece {
         Operation::Memmove { src, dst, len } => {
-            let is_there = may_be_there(src, len, Access::Read) && may_be_there(dst, len, Access::Write);
-            (Sqe::memmove(destination(place(dst)), source(place(src)), place(len.into())), is_there)
+            Sqe::memmove(destination(place(dst)), source(place(src)), place(len.into()))
         }
         Operation::Fill { pattern, dst, len, .. } => {
             let [byte, ..] = pattern.to_le_bytes();
-            let is_there = may_be_there(dst, len, Access::Write);
-            (Sqe::memset(destination(place(dst)), byte, place(len.into())), is_there)
+            Sqe::memset(destination(place(dst)), byte, place(len.into()))
         }
-        Operation::CacheFlush { address, len } => {
-            let is_there = may_be_there(address, len, Access::Read);
-            (Sqe::flush(source(place(address)), place(len.into())), is_there)
-        }
-        _ => (Sqe::nop(), true),
+        Operation::CacheFlush { address, len } => Sqe::flush(source(place(address)), place(len.into())),
+        _ => Sqe::nop(),
     };
-    if !is_there {
+    let is_there = || match *piece {
+        Operation::Memmove { src, dst, len } => {
+            may_be_there(src, len, Access::Read) && may_be_there(dst, len, Access::Write)
+        }
+        Operation::Fill { dst, len, .. } => may_be_there(dst, len, Access::Write),
+        Operation::CacheFlush { address, len } => may_be_there(address, len, Access::Read),
+        _ => true,
+    };
+    if guard.is_none() && !is_there() {
         return Err(Missing);
     }
     // SAFETY: the caller's contract.
-    Ok(unsafe { execute(&entry, None, || None) })
+    Ok(unsafe { execute(&entry, guard, || None) })
 }
 
 /// Does an entry as a whole.
@@ -46,9 +49,9 @@ pub(super) unsafe fn do_piece(piece: &Operation) -> Result<Done, Missing> {
 /// # Safety
 ///
 /// It was pushed, and no device has it.
-pub(super) unsafe fn do_whole(sqe: &Sqe) -> Done {
+pub(super) unsafe fn do_whole(sqe: &Sqe, guard: Option<Guard>) -> Done {
     // SAFETY: the caller's contract.
-    unsafe { execute(sqe, None, || None) }
+    unsafe { execute(sqe, guard, || None) }
 }
 
 /// Makes the destination of an entry durable, as far as the CPU's caches keep it from that.
@@ -56,10 +59,10 @@ pub(super) unsafe fn do_whole(sqe: &Sqe) -> Done {
 /// # Safety
 ///
 /// As for [`do_whole`].
-pub(super) unsafe fn write_back(sqe: &Sqe) {
+pub(super) unsafe fn write_back(sqe: &Sqe, guard: Option<Guard>) -> Done {
     let flush = Sqe::flush(sqe.dst(), place(sqe.len()));
     // SAFETY: the caller's contract; a flush only reads.
-    unsafe { execute(&flush, None, || None) };
+    unsafe { execute(&flush, guard, || None) }
 }
 
 fn may_be_there(address: u64, len: u32, access: Access) -> bool {

@@ -1,9 +1,9 @@
 //! Work queues as the drivers of one mover share them, and as each of them sees them.
 
-use core::mem;
 use std::sync::{Mutex, TryLockError};
+use std::time::Instant;
 
-use crate::mover::dsa::{Allowance, DsaOpcode, GenCap, OperationSet, Portal, QueueState};
+use crate::mover::dsa::{Allowance, DsaOpcode, GenCap, OperationSet, Portal};
 use crate::os::lock;
 use crate::sqe::{Opcode, Sqe};
 
@@ -15,22 +15,40 @@ pub(in crate::mover::dsa) struct Queue {
     pub(super) numa_node: Option<u32>,
 }
 
-/// How to reach the device.
-#[derive(Debug)]
-pub(super) enum Way {
-    Open(Box<dyn Portal>),
-    /// It was given up, and touches nothing any more.
-    Drained,
-    /// It was given up, and nobody knows what it still touches.
+/// How a work queue is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueueState {
+    /// It is used.
+    Open,
+    /// It is sent nothing more: the kernel has refused a descriptor, or it was full for longer than the time limit with
+    /// nothing of the mover's in it. What it has ends as ever.
+    Closed,
+    /// Its device did not answer in time. It is not used any more, and touches nothing.
+    GivenUp,
+    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes. The
+    /// drop of the queue pair waits for that, as it does for all that is in flight, and so for ever; its
+    /// [`shutdown`](crate::queue::CompletionQueue::shutdown) has a time limit. See [`Dsa::lost`](crate::dsa::Dsa::lost).
     Lost,
+}
+
+/// The way to the device.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// None, once the device was given up.
+    pub(super) portal: Option<Box<dyn Portal>>,
+    pub(super) state: QueueState,
+    /// The user data of what a lost device has.
+    lost: Vec<u64>,
 }
 
 impl Queue {
     pub(in crate::mover::dsa) fn new(portal: Box<dyn Portal>, allowance: Allowance, numa_node: Option<u32>) -> Self {
-        Self { way: Mutex::new(Way::Open(portal)), allowance, numa_node }
+        let way = Way { portal: Some(portal), state: QueueState::Open, lost: Vec::new() };
+        Self { way: Mutex::new(way), allowance, numa_node }
     }
 
-    /// What `visit` makes of the portal, unless another driver has it just now.
+    /// What `visit` makes of the way, unless another driver is on it just now.
     pub(super) fn visit<T>(&self, visit: impl FnOnce(&mut Way) -> T) -> Option<T> {
         match self.way.try_lock() {
             Ok(mut way) => Some(visit(&mut way)),
@@ -39,29 +57,43 @@ impl Queue {
         }
     }
 
-    /// How it is doing.
-    pub(in crate::mover::dsa) fn state(&self) -> QueueState {
-        match *lock(&self.way) {
-            Way::Open(_) => QueueState::Open,
-            Way::Drained => QueueState::GivenUp,
-            Way::Lost => QueueState::Lost,
+    /// Tells the portal how many descriptors have ended, even if it must wait for another driver: nobody may come back
+    /// to it otherwise.
+    pub(super) fn tell(&self, ended: usize) {
+        if let Some(portal) = &mut lock(&self.way).portal {
+            portal.completed(ended);
         }
     }
 
-    /// Gives the device up, for all drivers: whether it touches nothing any more.
-    pub(super) fn give_up(&self) -> bool {
+    /// How it is doing.
+    pub(in crate::mover::dsa) fn state(&self) -> QueueState {
+        lock(&self.way).state
+    }
+
+    /// The user data of what never completes.
+    pub(in crate::mover::dsa) fn lost(&self) -> Vec<u64> {
+        lock(&self.way).lost.clone()
+    }
+
+    /// Sends it nothing more, for all drivers.
+    pub(super) fn close(&self) {
         let mut way = lock(&self.way);
-        *way = match mem::replace(&mut *way, Way::Lost) {
-            Way::Open(portal) => {
-                if portal.retire() {
-                    Way::Drained
-                } else {
-                    Way::Lost
-                }
-            }
-            ended => ended,
-        };
-        matches!(*way, Way::Drained)
+        if way.state == QueueState::Open {
+            way.state = QueueState::Closed;
+        }
+    }
+
+    /// Gives the device up, for all drivers.
+    pub(super) fn give_up(&self) {
+        let mut way = lock(&self.way);
+        if let Some(portal) = way.portal.take() {
+            way.state = if portal.retire() { QueueState::GivenUp } else { QueueState::Lost };
+        }
+    }
+
+    /// Remembers what a driver has lost with the device.
+    pub(super) fn remember_lost(&self, user_data: impl Iterator<Item = u64>) {
+        lock(&self.way).lost.extend(user_data);
     }
 }
 
@@ -85,22 +117,15 @@ pub(super) struct Line {
     pub(super) ended: usize,
     /// It had no room when it was asked last.
     pub(super) is_full: bool,
-    pub(super) state: LineState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LineState {
-    Open,
-    /// It takes nothing more. What it has ends as ever.
-    Closed,
-    /// Its device was given up.
-    GivenUp,
+    /// Since when it has had no room, with nothing of this driver's in it.
+    pub(super) full_since: Option<Instant>,
+    pub(super) state: QueueState,
 }
 
 impl Line {
     pub(super) fn new(index: usize, queue: &Queue, distance: u32, members: usize) -> Self {
         let most = usize::try_from(queue.allowance.max_batch).unwrap_or(1).clamp(1, members);
-        let passes = queue.visit(|way| matches!(way, Way::Open(portal) if portal.passes_batch()));
+        let passes = queue.visit(|way| way.portal.as_ref().is_some_and(|portal| portal.passes_batch()));
         let has_batches = queue.allowance.allows_batch() && passes != Some(false);
         Self {
             queue: index,
@@ -112,7 +137,8 @@ impl Line {
             flights: 0,
             ended: 0,
             is_full: false,
-            state: LineState::Open,
+            full_since: None,
+            state: QueueState::Open,
         }
     }
 
@@ -135,7 +161,7 @@ impl Line {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.state == LineState::Open
+        self.state == QueueState::Open
     }
 }
 
