@@ -26,9 +26,10 @@ pub enum QueueState {
     Closed,
     /// Its device did not answer in time. It is not used any more, and touches nothing.
     GivenUp,
-    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes. The
-    /// drop of the queue pair waits for that, as it does for all that is in flight, and so for ever; its
-    /// [`shutdown`](crate::queue::CompletionQueue::shutdown) has a time limit. See [`Dsa::lost`](crate::dsa::Dsa::lost).
+    /// Its device did not answer in time, and nobody knows what it still touches: what it had never completes. The drop
+    /// of the queue pair waits for that, as it does for all that is in flight, and so for ever; its
+    /// [`shutdown`](crate::queue::CompletionQueue::shutdown) has a time limit. See
+    /// [`Dsa::lost`](crate::dsa::Dsa::lost).
     Lost,
 }
 
