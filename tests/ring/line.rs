@@ -1,6 +1,7 @@
 //! Who goes first when there is no room: first come, first served, and nobody is held up by somebody who has gone.
 
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use futures_util::future::join_all;
 use memring::queue::{Arm, Drive};
@@ -268,7 +269,10 @@ fn who_has_slept_in_line_keeps_no_waker() {
             run(kept).unwrap();
             run(ring.shutdown());
             drop(waker);
-            assert_eq!(Arc::strong_count(&wakes), 1, "{name}");
+            // Whoever woke the last one may be about to drop what it woke it by.
+            while Arc::strong_count(&wakes) > 1 {
+                thread::yield_now();
+            }
         }
     });
 }
