@@ -12,6 +12,7 @@
 //!
 //! [`Portal::retire`]: crate::dsa::Portal::retire
 
+use core::time::Duration;
 use std::time::Instant;
 
 use super::DsaMover;
@@ -25,6 +26,9 @@ use crate::mover::dsa::RecordStatus;
 const POLLS_PER_LOOK: u32 = 256;
 /// Looks at what is out in the length of the time limit, at the most.
 const LOOKS_PER_LIMIT: u32 = 16;
+
+/// The longest between two looks.
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// When to look.
 #[derive(Debug, Default)]
@@ -43,7 +47,7 @@ impl DsaMover {
         }
         let now = Instant::now();
         if self.watch.next.is_none_or(|next| next <= now) {
-            self.watch.next = Some(now + self.policy.time_limit / LOOKS_PER_LIMIT);
+            self.watch.next = Some(now + (self.policy.time_limit / LOOKS_PER_LIMIT).min(SELDOM));
             (0..self.lines.len()).for_each(|line| self.look_at_line(line, now));
         }
     }
