@@ -102,6 +102,34 @@ fn it_ends_as_the_program_does_and_leaves_nothing() {
     assert!(!Path::new("/dev/memring").exists());
 }
 
+/// The device's numbers are taken in there, by the device around it.
+#[test]
+fn it_runs_inside_itself() {
+    if !is_possible() {
+        return;
+    }
+    let script = "ls /dev/char; cat /sys/bus/dsa/devices/dsa0/cdev_major /sys/bus/dsa/devices/wq0.0/mode";
+    let majors = |stdout: &str| -> Vec<String> {
+        let links = stdout.lines().filter(|line| line.ends_with(":0"));
+        links.map(|line| line.trim_end_matches(":0").to_owned()).collect()
+    };
+    let mut outer = emulate(&[]);
+    outer.args(["sh", "-c", script]);
+    let (_, outside, _) = run(outer);
+    let mut inner = emulate(&["--mode", "dedicated"]);
+    inner.args(["sh", "-c", script]);
+    let mut command = emulate(&[]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let (output, stdout, stderr) = run(command);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    assert_eq!(majors(&stdout).len(), majors(&outside).len() + 1, "{stdout}");
+    let [.., major, mode] = stdout.lines().collect::<Vec<_>>()[..] else { panic!("{stdout}") };
+    assert_eq!(mode, "dedicated");
+    let is_new =
+        |major: &str| majors(&stdout).iter().any(|one| one == major) && !majors(&outside).contains(&major.to_owned());
+    assert!(is_new(major), "{major}: {stdout}");
+}
+
 fn names() -> Vec<String> {
     let folders = ["/dev", "/sys/bus", "/sys/module"].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     let mut names: Vec<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
