@@ -102,6 +102,30 @@ fn it_ends_as_the_program_does_and_leaves_nothing() {
     assert!(!Path::new("/dev/memring").exists());
 }
 
+/// However few files a process may have open: all is there, or the command says why not.
+#[test]
+fn it_leaves_nothing_out_for_want_of_descriptors() {
+    if !is_possible() {
+        return;
+    }
+    let listed = |limit: &str| {
+        let mut inner = emulate(&[]);
+        inner.args(["ls", "/dev", "/sys/bus", "/sys/module"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        run(command)
+    };
+    let ((_, all, _), (output, few, stderr)) = (listed("1000"), listed("12"));
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    let before = names();
+    let lost = all.lines().find(|line| before.iter().any(|name| name == line) && !few.lines().any(|few| few == *line));
+    assert_eq!(lost, None, "{few}");
+    let (output, stdout, stderr) = listed("5");
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.lines().count() == 1 && stderr.ends_with("Too many open files\n"), "{stderr}");
+}
+
 /// The device's numbers are taken in there, by the device around it.
 #[test]
 fn it_runs_inside_itself() {
