@@ -56,6 +56,36 @@ fn it_refuses_in_one_line_what_cannot_be_run() {
     }
 }
 
+/// An option that it has not is none of the program's; what follows the program is.
+#[test]
+fn it_tells_its_options_from_the_programs() {
+    for options in [&["--bogus"][..], &["--stats", "-x"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memring"));
+        command.arg("emulate").args(options).arg("--");
+        assert_eq!(refusal(command, "true").0, Some(2), "{options:?}");
+    }
+    if is_possible() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memring"));
+        command.args(["emulate", "echo", "--stats", "--bogus", "-n", "--", "x"]);
+        assert_eq!(run(command).1, "--stats --bogus -n -- x\n");
+    }
+}
+
+#[test]
+fn it_finds_programs_as_others_do() {
+    if !is_possible() {
+        return;
+    }
+    let mut without_path = emulate(&[]);
+    without_path.env_remove("PATH").args(["echo", "found"]);
+    assert_eq!(run(without_path).1, "found\n");
+    // By the dynamic linker, as a program of its own.
+    let mut linker = emulate(&[]);
+    linker.args(["/lib64/ld-linux-x86-64.so.2", "/bin/sh", "-c", "echo $LD_PRELOAD; ls /dev/dsa"]);
+    let (output, stdout, stderr) = run(linker);
+    assert!(output.status.success() && stdout.ends_with("libmemring_emulator.so\nwq0.0\n"), "{stdout}{stderr}");
+}
+
 /// As a user who may make no namespaces.
 #[test]
 fn it_says_what_it_needs() {
