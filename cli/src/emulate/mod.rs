@@ -153,6 +153,7 @@ fn preloaded(library: &Path) -> OsString {
 /// Runs the program, and says what it used. What is sent to the whole group by the terminal is the program's.
 fn counted(mut program: Command, path: &Path, page: &Path) -> Result<ExitCode, Failure> {
     signals::leave_to_child();
+    namespace::end_with_command(&mut program);
     let cannot = |error| Failure::system("run", path, error);
     let mut child = program.spawn().map_err(cannot)?;
     signals::pass_on_to(child.id());

@@ -3,7 +3,7 @@
 //!
 //! Neither sysfs nor, without rights to it, /dev takes new entries. So a folder of them is [covered](cover) by a file
 //! system in memory, to which everything that was in the folder is bound again, under its name.
-#![expect(unsafe_code, reason = "unshare has no safe interface")]
+#![expect(unsafe_code, reason = "unshare, and what is done between fork and exec, have no safe interface")]
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, FileType};
@@ -11,12 +11,14 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
-use rustix::process::{getegid, geteuid};
+use rustix::process::{Signal, getegid, geteuid, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::failure::{Failure, reason};
@@ -113,4 +115,18 @@ pub(super) fn links(folder: &Path) -> Vec<(OsString, PathBuf)> {
 /// Makes these links in a folder.
 pub(super) fn link(folder: &Path, links: &[(impl AsRef<OsStr>, PathBuf)]) -> io::Result<()> {
     links.iter().try_for_each(|(name, target)| symlink(target, folder.join(name.as_ref())))
+}
+
+/// The program that this starts is killed with the command, should somebody kill that, which is told of no such signal
+/// and so can pass none on. Otherwise nothing would be left of the view but a program that nobody waits for.
+pub(super) fn end_with_command(program: &mut Command) {
+    let command = getpid();
+    // SAFETY: between fork and exec it makes two system calls, and allocates nothing.
+    unsafe {
+        program.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // It may have been killed just before.
+            if getppid() == Some(command) { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
+        })
+    };
 }

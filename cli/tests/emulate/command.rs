@@ -1,8 +1,9 @@
 //! The command itself: what it refuses, what it says, what it leaves.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::outside::{emulate, is_possible, run};
 
@@ -182,6 +183,26 @@ fn it_runs_inside_itself() {
     let is_new =
         |major: &str| majors(&stdout).iter().any(|one| one == major) && !majors(&outside).contains(&major.to_owned());
     assert!(is_new(major), "{major}: {stdout}");
+}
+
+/// Nobody is left who could be told what the program used, so it ends, too.
+#[test]
+fn the_program_is_killed_with_the_command_that_counts() {
+    if !is_possible() {
+        return;
+    }
+    let mut command = emulate(&["--stats"]);
+    command.args(["sh", "-c", "echo up; read line; echo down"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (stdin, mut stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut said = String::new();
+    stdout.read_line(&mut said).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // If it still read, it would go on now.
+    drop(stdin);
+    stdout.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "up\n");
 }
 
 fn names() -> Vec<String> {
