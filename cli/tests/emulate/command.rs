@@ -87,6 +87,29 @@ fn it_finds_programs_as_others_do() {
     assert!(output.status.success() && stdout.ends_with("libmemring_emulator.so\nwq0.0\n"), "{stdout}{stderr}");
 }
 
+#[test]
+fn it_runs_programs_with_address_sanitizer() {
+    if !is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [source, program] = ["main.c", "main"].map(|name| folder.path().join(name));
+    fs::write(&source, "int main(int argc, char **argv) { char a[1] = {0}; return a[argc - 1]; }").unwrap();
+    let compiled = Command::new("gcc").args(["-O0", "-fsanitize=address", "-o"]).args([&program, &source]).output();
+    if !compiled.is_ok_and(|output| output.status.success()) {
+        return super::skip::skip("gcc", "it is not installed, or has no AddressSanitizer");
+    }
+    let mut right = emulate(&[]);
+    right.arg(&program);
+    let (output, _, stderr) = run(right);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    // It still finds what it is there for, and its other options hold.
+    let mut wrong = emulate(&[]);
+    wrong.arg(&program).arg("x").env("ASAN_OPTIONS", "exitcode=99");
+    let (output, _, stderr) = run(wrong);
+    assert!(output.status.code() == Some(99) && stderr.contains("stack-buffer-overflow"), "{stderr}");
+}
+
 /// As a user who may make no namespaces.
 #[test]
 fn it_says_what_it_needs() {
