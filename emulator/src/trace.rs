@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! wq0.0: MEMMOVE, 4096 bytes from 0x55d0c7a3b000 to 0x55d0c7a3d000, flags CRAV RCR, record 0x55d0c7a3a040
-//! wq0.0: record 0x55d0c7a3a040: PAGE_FAULT | WRITE (0x83), result 0x0, 2048 bytes completed, fault at 0x55d0c7a3d000
+//! wq0.0: record 0x55d0c7a3a040: PAGE_FAULT | WRITE (0x83), result 0, 2048 bytes completed, fault at 0x55d0c7a3d000
 //! ```
 //!
 //! Descriptors are told when the device gets them, in the order in which they came; the members of a batch follow it. A
-//! record is told just before it is written, with what its operation and its status define, and nothing else. Each line is written at once, so that those of several processes do not
-//! mix.
+//! record is told just before it is written, with what its operation and its status define, and nothing else. Each line
+//! is written at once, so that those of several processes do not mix.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -107,15 +107,15 @@ fn defined(of: Option<(DsaOpcode, Flags)>, record: &RecordView) -> String {
     let done = format!(", {} bytes completed", record.bytes_completed());
     let Some((opcode, flags)) = of else {
         // Nobody knows what was asked for: one of the members that are not read.
-        return format!(", result {result:#x}{done}, at 16: {sum:#x}");
+        return format!(", result {result}{done}, at 16: {sum:#x}");
     };
     match opcode {
         DsaOpcode::NOP | DsaOpcode::DRAIN => String::new(),
         DsaOpcode::BATCH => format!(", {} descriptors completed", record.descriptors_completed()),
-        DsaOpcode::COMPARE | DsaOpcode::COMPVAL => format!(", result {result:#x}{done}"),
+        DsaOpcode::COMPARE | DsaOpcode::COMPVAL => format!(", result {result}{done}"),
         // Which end it began with.
-        DsaOpcode::MEMMOVE if is_stopped => format!(", result {result:#x}{done}"),
-        DsaOpcode::CR_DELTA => format!(", result {result:#x}{done}, delta record of {}", record.delta_record_len()),
+        DsaOpcode::MEMMOVE if is_stopped => format!(", result {result}{done}"),
+        DsaOpcode::CR_DELTA => format!(", result {result}{done}, delta record of {}", record.delta_record_len()),
         DsaOpcode::CRCGEN | DsaOpcode::COPY_CRC if flags.contains(Flags::CRC_64) => format!("{done}, sum {sum:#x}"),
         DsaOpcode::CRCGEN | DsaOpcode::COPY_CRC => format!("{done}, sum {:#x}", record.crc32()),
         _ => done,
