@@ -29,3 +29,5 @@ mod ours;
 mod outside;
 #[path = "emulate/portal.rs"]
 mod portal;
+#[path = "emulate/traces.rs"]
+mod traces;

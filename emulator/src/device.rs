@@ -16,7 +16,7 @@ use std::ptr;
 use std::thread;
 
 use memring::dsa::model::{Chance, Faults, Instruction, Model, Order, Reply, Settings as ModelSettings};
-use memring::dsa::{Descriptor, Mode, Operation};
+use memring::dsa::{Descriptor, DsaOpcode, GenCap, Mode, Operation};
 use memring_ring::Wake;
 
 use crate::faults::Where;
@@ -133,8 +133,8 @@ impl Device {
             self.queue.page.add(layout::OPCODES + usize::from(descriptor.opcode().to_u8()), 1);
         };
         count(descriptor);
-        if let Ok(Operation::Batch { list, count: members }) = descriptor.operation() {
-            for number in 0..members.min(self.queue.identity.capabilities.max_batch) {
+        if let Some((list, members)) = self.batch(descriptor) {
+            for number in 0..members {
                 let mut bytes = [0; Descriptor::BYTES];
                 let at = list.wrapping_add(u64::from(number) * Descriptor::BYTES as u64);
                 if crate::process::read(at, &mut bytes) {
@@ -145,6 +145,19 @@ impl Device {
         if self.queue.settings.is_traced {
             trace::descriptor(&self.queue.identity.name, descriptor);
         }
+    }
+
+    /// The list and the count of a batch that the device does not refuse as a whole: members of others are never read.
+    fn batch(&self, descriptor: &Descriptor) -> Option<(u64, u32)> {
+        let Ok(Operation::Batch { list, count }) = descriptor.operation() else { return None };
+        let may = self.queue.identity.device.through(&self.queue.identity.capabilities);
+        let least = if may.gen_cap.contains(GenCap::BATCH_OF_ONE) { 1 } else { 2 };
+        let is_right = may.operations.contains(DsaOpcode::BATCH)
+            && (least..=may.max_batch).contains(&count)
+            && list.is_multiple_of(Descriptor::BYTES as u64)
+            && descriptor.reserved_flags().is_empty()
+            && descriptor.reserved_byte().is_none();
+        is_right.then_some((list, count))
     }
 
     fn count_unreported(&mut self) {

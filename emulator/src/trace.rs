@@ -6,12 +6,14 @@
 //! ```
 //!
 //! Descriptors are told when the device gets them, in the order in which they came; the members of a batch follow it. A
-//! record is told just before it is written. Each line is written at once, so that those of several processes do not
-//! mix.
+//! record is told just before it is written, with what its operation and its status define, and nothing else. Each line
+//! is written at once, so that those of several processes do not mix.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use memring::dsa::{Descriptor, DsaOpcode, Flags, Operation, RecordView};
+use memring::dsa::{Descriptor, DsaOpcode, Flags, Operation, RecordStatus, RecordView};
 
 use crate::{process, real};
 
@@ -37,15 +39,40 @@ const FLAGS: [(Flags, &str); 15] = [
 /// More members of a batch than this are not read: its count may be anything.
 const MOST_MEMBERS: u32 = 1 << 10;
 
+/// More records than this are not expected at a time: what is due by then has ended without one.
+const MOST_EXPECTED: usize = 1 << 16;
+
+thread_local! {
+    /// What the device's thread was told of and has had no record yet, by the record's address.
+    static EXPECTED: RefCell<HashMap<u64, (DsaOpcode, Flags)>> = RefCell::default();
+}
+
+fn expect(descriptor: &Descriptor) {
+    if descriptor.flags().contains(Flags::RECORD_ADDRESS_VALID) {
+        EXPECTED.with_borrow_mut(|expected| {
+            if expected.len() >= MOST_EXPECTED {
+                expected.clear();
+            }
+            expected.insert(descriptor.record_address(), (descriptor.opcode(), descriptor.flags()));
+        });
+    }
+}
+
 /// Tells of a descriptor, and of a batch's members.
 pub(crate) fn descriptor(queue: &str, descriptor: &Descriptor) {
     let mut text = format!("{queue}: {}\n", said(descriptor));
+    expect(descriptor);
     if let Ok(Operation::Batch { list, count }) = descriptor.operation() {
         for number in 0..count.min(MOST_MEMBERS) {
             let mut bytes = [0; Descriptor::BYTES];
             if process::read(list.wrapping_add(u64::from(number) * Descriptor::BYTES as u64), &mut bytes) {
-                let _ = writeln!(text, "{queue}:   {number}: {}", said(&Descriptor::from_bytes(&bytes)));
+                let member = Descriptor::from_bytes(&bytes);
+                expect(&member);
+                let _ = writeln!(text, "{queue}:   {number}: {}", said(&member));
             }
+        }
+        if let Some(more @ 1..) = count.checked_sub(MOST_MEMBERS) {
+            let _ = writeln!(text, "{queue}:   ... and {more} more");
         }
     }
     tell(&text);
@@ -58,12 +85,41 @@ pub(crate) fn record(queue: &str, address: u64, record: &RecordView) {
     if let Some(flags) = record.invalid_flags() {
         let _ = write!(text, ", flags {}", names(flags));
     }
-    let _ = write!(text, ", result {:#x}, {} bytes completed", record.result(), record.bytes_completed());
+    let of = EXPECTED.with_borrow_mut(|expected| expected.remove(&address));
+    text += &defined(of, record);
     if let Some(fault) = record.fault() {
         let _ = write!(text, ", fault at {:#x}", fault.address);
     }
-    let _ = writeln!(text, ", at 16: {:#x}", record.crc64());
+    text.push('\n');
     tell(&text);
+}
+
+/// What this record of this opcode, with these flags, defines beside its status.
+///
+/// Source: the specification's chapter 8; of what has failed, only the status and the flags.
+fn defined(of: Option<(DsaOpcode, Flags)>, record: &RecordView) -> String {
+    let status = record.status();
+    let is_stopped = status.is_resumable();
+    if !(status.is_success() || is_stopped || status.code() == RecordStatus::BATCH_FAILED) {
+        return String::new();
+    }
+    let (result, sum) = (record.result(), record.crc64());
+    let done = format!(", {} bytes completed", record.bytes_completed());
+    let Some((opcode, flags)) = of else {
+        // Nobody knows what was asked for: one of the members that are not read.
+        return format!(", result {result}{done}, at 16: {sum:#x}");
+    };
+    match opcode {
+        DsaOpcode::NOP | DsaOpcode::DRAIN => String::new(),
+        DsaOpcode::BATCH => format!(", {} descriptors completed", record.descriptors_completed()),
+        DsaOpcode::COMPARE | DsaOpcode::COMPVAL => format!(", result {result}{done}"),
+        // Which end it began with.
+        DsaOpcode::MEMMOVE if is_stopped => format!(", result {result}{done}"),
+        DsaOpcode::CR_DELTA => format!(", result {result}{done}, delta record of {}", record.delta_record_len()),
+        DsaOpcode::CRCGEN | DsaOpcode::COPY_CRC if flags.contains(Flags::CRC_64) => format!("{done}, sum {sum:#x}"),
+        DsaOpcode::CRCGEN | DsaOpcode::COPY_CRC => format!("{done}, sum {:#x}", record.crc32()),
+        _ => done,
+    }
 }
 
 /// Writes a text to stderr, all at once, and whatever comes of it.

@@ -5,14 +5,16 @@
 //!              /emulated/dsa0  the attributes; in it the folders of the queue, the group, the engine
 //!  /sys/module/idxd            the driver, for who looks whether it is loaded
 //!  /dev/dsa/wq0.0              the device file: a page
-//!      /char/236:0             a link to it
+//!      /char/236:0             a link to it, by device numbers that nobody has
 //!      /memring/               the library, and the page with the counts
 //! ```
 //!
 //! Source: Linux `Documentation/ABI/stable/sysfs-driver-dma-idxd`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +28,9 @@ const DRIVER: &str = "/sys/module/idxd";
 const DEVICE_FILES: &str = "/dev/dsa";
 /// Where the library and the counts are.
 const OWN: &str = "/dev/memring";
-/// The major number of the device file, as it was on the machine that the attributes are from.
+/// Links to device files, by their numbers.
+const BY_NUMBERS: &str = "/dev/char";
+/// The major number of the device file, as it was on the machine that the attributes are from, if nobody has it.
 const MAJOR: u32 = 236;
 
 /// What is to be there.
@@ -46,7 +50,8 @@ pub(super) struct Made {
 impl Machine {
     /// Makes the files, in the view that this process has to itself.
     pub(super) fn make(&self, library: &[u8]) -> Result<Made, Failure> {
-        let chars = namespace::links(Path::new("/dev/char"));
+        let chars = namespace::links(Path::new(BY_NUMBERS));
+        let major = free_major(&chars)?;
         namespace::cover(Path::new("/sys/bus"), &["dsa"])?;
         namespace::cover(Path::new("/dev"), &["dsa", "char", "memring"])?;
         let modules = Path::new("/sys/module");
@@ -54,16 +59,17 @@ impl Machine {
             namespace::cover(modules, &[])?;
             fs::create_dir(DRIVER).map_err(|error| Failure::system("make", Path::new(DRIVER), error))?;
         }
-        self.show().map_err(|error| Failure::system("make", Path::new(BUS), error))?;
-        self.device_file(&chars).map_err(|error| Failure::system("make", Path::new(DEVICE_FILES), error))?;
+        self.show(major).map_err(|error| Failure::system("make", Path::new(BUS), error))?;
+        device_file().map_err(|error| Failure::system("make", Path::new(DEVICE_FILES), error))?;
+        by_numbers(&chars, major).map_err(|error| Failure::system("make", Path::new(BY_NUMBERS), error))?;
         own(library).map_err(|error| Failure::system("make", Path::new(OWN), error))
     }
 
-    fn show(&self) -> io::Result<()> {
+    fn show(&self, major: u32) -> io::Result<()> {
         let bus = Path::new(BUS);
         let device = bus.join("emulated/dsa0");
         let [queue, group, engine] = ["wq0.0", "group0.0", "engine0.0"].map(|name| device.join(name));
-        put(&device, &self.device_attributes())?;
+        put(&device, &self.device_attributes(major))?;
         put(&queue, &self.queue_attributes())?;
         put(&group, &GROUP.map(|(name, value)| (name, value.to_owned())))?;
         put(&engine, &[("group_id", "0".to_owned())])?;
@@ -83,17 +89,7 @@ impl Machine {
         )
     }
 
-    fn device_file(&self, chars: &[(impl AsRef<std::ffi::OsStr>, PathBuf)]) -> io::Result<()> {
-        let (folder, chars_folder) = (Path::new(DEVICE_FILES), Path::new("/dev/char"));
-        fs::create_dir(folder)?;
-        fs::write(folder.join("wq0.0"), [0; 4096])?;
-        fs::set_permissions(folder.join("wq0.0"), fs::Permissions::from_mode(0o600))?;
-        fs::create_dir(chars_folder)?;
-        namespace::link(chars_folder, chars)?;
-        namespace::link(chars_folder, &[(format!("{MAJOR}:0"), PathBuf::from("../dsa/wq0.0"))])
-    }
-
-    fn device_attributes(&self) -> Vec<(&'static str, String)> {
+    fn device_attributes(&self, major: u32) -> Vec<(&'static str, String)> {
         let device = &self.device;
         let mut attributes = vec![
             ("version", format!("{:#x}", device.version)),
@@ -111,7 +107,7 @@ impl Machine {
             ("configurable", "1".to_owned()),
             ("clients", "0".to_owned()),
             ("pasid_enabled", "1".to_owned()),
-            ("cdev_major", MAJOR.to_string()),
+            ("cdev_major", major.to_string()),
             ("cmd_status", "0x0".to_owned()),
             ("errors", "0x00000000 0x00000000 0x00000000 0x00000000".to_owned()),
             ("max_read_buffers", "96".to_owned()),
@@ -168,6 +164,34 @@ const GROUP: [(&str, &str); 9] = [
 fn put(folder: &Path, attributes: &[(&str, String)]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     attributes.iter().try_for_each(|(name, value)| fs::write(folder.join(name), format!("{value}\n")))
+}
+
+/// A major number that no driver has and no link is for: there may be a real device, or an emulated one around this.
+fn free_major(chars: &[(OsString, PathBuf)]) -> Result<u32, Failure> {
+    // Where there is no such list, the links alone tell.
+    let drivers = fs::read_to_string("/proc/devices").unwrap_or_default();
+    let of_driver = |line: &str| line.split_whitespace().next().and_then(|number| number.parse().ok());
+    let of_link = |name: &OsString| name.to_str()?.split_once(':')?.0.parse().ok();
+    let taken: Vec<u32> =
+        drivers.lines().filter_map(of_driver).chain(chars.iter().filter_map(|(name, _)| of_link(name))).collect();
+    // Source: Linux Documentation/admin-guide/devices.txt: those that are given out as they are asked for.
+    let mut candidates = iter::once(MAJOR).chain(234..=254).chain(384..=511);
+    let free = candidates.find(|major| !taken.contains(major));
+    free.ok_or_else(|| Failure::new("no number for a device file is left in /proc/devices"))
+}
+
+fn device_file() -> io::Result<()> {
+    let folder = Path::new(DEVICE_FILES);
+    fs::create_dir(folder)?;
+    fs::write(folder.join("wq0.0"), [0; 4096])?;
+    fs::set_permissions(folder.join("wq0.0"), fs::Permissions::from_mode(0o600))
+}
+
+fn by_numbers(chars: &[(OsString, PathBuf)], major: u32) -> io::Result<()> {
+    let folder = Path::new(BY_NUMBERS);
+    fs::create_dir(folder)?;
+    namespace::link(folder, chars)?;
+    namespace::link(folder, &[(format!("{major}:0"), PathBuf::from("../dsa/wq0.0"))])
 }
 
 fn own(library: &[u8]) -> io::Result<Made> {

@@ -15,7 +15,7 @@ mod statistics;
 mod layout;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -62,7 +62,7 @@ pub(crate) struct Options {
     #[arg(long)]
     stats: bool,
     /// The program, and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
@@ -84,6 +84,8 @@ enum FaultAt {
 /// What the library reads.
 const SETTINGS: &str = "MEMRING_EMULATE";
 const PRELOAD: &str = "LD_PRELOAD";
+/// What AddressSanitizer reads. Its library wants to be loaded before all others, and is not, but works.
+const SANITIZER: &str = "ASAN_OPTIONS";
 /// What a shell adds to the number of a signal that has ended a program.
 const BY_SIGNAL: i32 = 128;
 
@@ -96,7 +98,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     namespace::enter()?;
     let made = options.machine().make(library)?;
     let mut program = Command::new(&path);
-    program.arg0(name).args(arguments).env(PRELOAD, preloaded(&made.library)).env(SETTINGS, options.settings(&made));
+    program
+        .arg0(name)
+        .args(arguments)
+        .env(PRELOAD, before(PRELOAD, &made.library))
+        .env(SETTINGS, options.settings(&made));
+    program.env(SANITIZER, before(SANITIZER, "verify_asan_link_order=0"));
     if env::var_os(Way::VARIABLE).is_none() {
         // Or memring would see that the CPU has no such instructions, and not try them.
         program.env(Way::VARIABLE, "mmap");
@@ -140,19 +147,20 @@ impl Options {
     }
 }
 
-/// The library, before whatever else is preloaded.
-fn preloaded(library: &Path) -> OsString {
-    let mut preloaded = library.as_os_str().to_owned();
-    if let Some(others) = env::var_os(PRELOAD).filter(|others| !others.is_empty()) {
-        preloaded.push(":");
-        preloaded.push(others);
+/// This, before whatever else the variable's list has.
+fn before(variable: &str, first: impl AsRef<OsStr>) -> OsString {
+    let mut list = first.as_ref().to_owned();
+    if let Some(others) = env::var_os(variable).filter(|others| !others.is_empty()) {
+        list.push(":");
+        list.push(others);
     }
-    preloaded
+    list
 }
 
 /// Runs the program, and says what it used. What is sent to the whole group by the terminal is the program's.
 fn counted(mut program: Command, path: &Path, page: &Path) -> Result<ExitCode, Failure> {
     signals::leave_to_child();
+    namespace::end_with_command(&mut program);
     let cannot = |error| Failure::system("run", path, error);
     let mut child = program.spawn().map_err(cannot)?;
     signals::pass_on_to(child.id());

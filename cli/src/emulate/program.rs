@@ -24,6 +24,8 @@ pub(super) fn find(name: &OsStr) -> Result<PathBuf, Failure> {
         let file = File::open(&loaded).map_err(|error| Failure::system("open", &loaded, error))?;
         match Kind::of(&file).map_err(|error| Failure::system("read", &loaded, error))? {
             Kind::Script(interpreter) => loaded = interpreter,
+            // It has no linker, since it is the linker: what it is to load is the program.
+            Kind::Static if is_linker(&loaded) => return Ok(path),
             Kind::Static => {
                 return Err(Failure::file(&loaded, "is linked statically, so nothing can be preloaded into it"));
             }
@@ -41,12 +43,19 @@ pub(super) fn find(name: &OsStr) -> Result<PathBuf, Failure> {
     Err(Failure::file(&path, "is a script of a script of a script"))
 }
 
+fn is_linker(path: &Path) -> bool {
+    let is_named_so = |path: &Path| path.file_name() == Some(OsStr::new(LINKER));
+    is_named_so(path) || path.canonicalize().is_ok_and(|path| is_named_so(&path))
+}
+
 fn in_path(name: &OsStr) -> Option<PathBuf> {
-    let folders = env::var_os("PATH")?;
+    let folders = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let mut candidates = env::split_paths(&folders).map(|folder| folder.join(name));
     candidates.find(|path| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok())
 }
 
+/// Where programs are looked for without PATH. Source: execvp(3), confstr(3).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// The dynamic linker of the GNU C library, which the library that is preloaded was made for.
 const LINKER: &str = "ld-linux-x86-64.so.2";
 /// Of a dynamic linker's path, bytes.

@@ -1,8 +1,9 @@
 //! The command itself: what it refuses, what it says, what it leaves.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::outside::{emulate, is_possible, run};
 
@@ -56,6 +57,59 @@ fn it_refuses_in_one_line_what_cannot_be_run() {
     }
 }
 
+/// An option that it has not is none of the program's; what follows the program is.
+#[test]
+fn it_tells_its_options_from_the_programs() {
+    for options in [&["--bogus"][..], &["--stats", "-x"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memring"));
+        command.arg("emulate").args(options).arg("--");
+        assert_eq!(refusal(command, "true").0, Some(2), "{options:?}");
+    }
+    if is_possible() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memring"));
+        command.args(["emulate", "echo", "--stats", "--bogus", "-n", "--", "x"]);
+        assert_eq!(run(command).1, "--stats --bogus -n -- x\n");
+    }
+}
+
+#[test]
+fn it_finds_programs_as_others_do() {
+    if !is_possible() {
+        return;
+    }
+    let mut without_path = emulate(&[]);
+    without_path.env_remove("PATH").args(["echo", "found"]);
+    assert_eq!(run(without_path).1, "found\n");
+    // By the dynamic linker, as a program of its own.
+    let mut linker = emulate(&[]);
+    linker.args(["/lib64/ld-linux-x86-64.so.2", "/bin/sh", "-c", "echo $LD_PRELOAD; ls /dev/dsa"]);
+    let (output, stdout, stderr) = run(linker);
+    assert!(output.status.success() && stdout.ends_with("libmemring_emulator.so\nwq0.0\n"), "{stdout}{stderr}");
+}
+
+#[test]
+fn it_runs_programs_with_address_sanitizer() {
+    if !is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [source, program] = ["main.c", "main"].map(|name| folder.path().join(name));
+    fs::write(&source, "int main(int argc, char **argv) { char a[1] = {0}; return a[argc - 1]; }").unwrap();
+    let compiled = Command::new("gcc").args(["-O0", "-fsanitize=address", "-o"]).args([&program, &source]).output();
+    if !compiled.is_ok_and(|output| output.status.success()) {
+        return super::skip::skip("gcc", "it is not installed, or has no AddressSanitizer");
+    }
+    let mut right = emulate(&[]);
+    right.arg(&program);
+    let (output, _, stderr) = run(right);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    // It still finds what it is there for, and its other options hold.
+    let mut wrong = emulate(&[]);
+    wrong.arg(&program).arg("x").env("ASAN_OPTIONS", "exitcode=99");
+    let (output, _, stderr) = run(wrong);
+    assert!(output.status.code() == Some(99) && stderr.contains("stack-buffer-overflow"), "{stderr}");
+}
+
 /// As a user who may make no namespaces.
 #[test]
 fn it_says_what_it_needs() {
@@ -100,6 +154,78 @@ fn it_ends_as_the_program_does_and_leaves_nothing() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.lines().any(|line| line.contains(" - tmpfs memring ")), "{mounts}");
     assert!(!Path::new("/dev/memring").exists());
+}
+
+/// However few files a process may have open: all is there, or the command says why not.
+#[test]
+fn it_leaves_nothing_out_for_want_of_descriptors() {
+    if !is_possible() {
+        return;
+    }
+    let listed = |limit: &str| {
+        let mut inner = emulate(&[]);
+        inner.args(["ls", "/dev", "/sys/bus", "/sys/module"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        run(command)
+    };
+    let ((_, all, _), (output, few, stderr)) = (listed("1000"), listed("12"));
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    let before = names();
+    let lost = all.lines().find(|line| before.iter().any(|name| name == line) && !few.lines().any(|few| few == *line));
+    assert_eq!(lost, None, "{few}");
+    let (output, stdout, stderr) = listed("5");
+    assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+    assert!(stderr.lines().count() == 1 && stderr.ends_with("Too many open files\n"), "{stderr}");
+}
+
+/// The device's numbers are taken in there, by the device around it.
+#[test]
+fn it_runs_inside_itself() {
+    if !is_possible() {
+        return;
+    }
+    let script = "ls /dev/char; cat /sys/bus/dsa/devices/dsa0/cdev_major /sys/bus/dsa/devices/wq0.0/mode";
+    let majors = |stdout: &str| -> Vec<String> {
+        let links = stdout.lines().filter(|line| line.ends_with(":0"));
+        links.map(|line| line.trim_end_matches(":0").to_owned()).collect()
+    };
+    let mut outer = emulate(&[]);
+    outer.args(["sh", "-c", script]);
+    let (_, outside, _) = run(outer);
+    let mut inner = emulate(&["--mode", "dedicated"]);
+    inner.args(["sh", "-c", script]);
+    let mut command = emulate(&[]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let (output, stdout, stderr) = run(command);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    assert_eq!(majors(&stdout).len(), majors(&outside).len() + 1, "{stdout}");
+    let [.., major, mode] = stdout.lines().collect::<Vec<_>>()[..] else { panic!("{stdout}") };
+    assert_eq!(mode, "dedicated");
+    let is_new =
+        |major: &str| majors(&stdout).iter().any(|one| one == major) && !majors(&outside).contains(&major.to_owned());
+    assert!(is_new(major), "{major}: {stdout}");
+}
+
+/// Nobody is left who could be told what the program used, so it ends, too.
+#[test]
+fn the_program_is_killed_with_the_command_that_counts() {
+    if !is_possible() {
+        return;
+    }
+    let mut command = emulate(&["--stats"]);
+    command.args(["sh", "-c", "echo up; read line; echo down"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (stdin, mut stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut said = String::new();
+    stdout.read_line(&mut said).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // If it still read, it would go on now.
+    drop(stdin);
+    stdout.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "up\n");
 }
 
 fn names() -> Vec<String> {
