@@ -40,6 +40,8 @@ struct Portal {
     address: AtomicUsize,
     /// Which of the queues.
     queue: AtomicUsize,
+    /// The address that it had, while it is being unmapped; 0: it is not.
+    leaves: AtomicUsize,
     /// A copy of its file, which keeps a dedicated queue taken, plus one; 0 if there is none.
     file: AtomicUsize,
 }
@@ -110,7 +112,7 @@ impl Emulation {
     /// A portal of the queue was mapped. False: there is no place for it.
     pub(crate) fn mapped(&self, address: usize, queue: &Queue, copy: Option<libc::c_int>) -> bool {
         let take = |portal: &&Portal| {
-            // Ordering: AcqRel, partner: the Release in `unmapped`, after the place's last use.
+            // Ordering: AcqRel, partner: the Release in `settle`, after the place's last use.
             portal.address.compare_exchange(0, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         let Some(portal) = self.portals.iter().find(take) else { return false };
@@ -123,8 +125,11 @@ impl Emulation {
         true
     }
 
-    /// These addresses were unmapped: the portals among them are gone, when the device is done.
-    pub(crate) fn unmapped(&self, address: usize, len: usize) {
+    /// These addresses are about to be unmapped: the portals among them are nobody's from now on, and the device is
+    /// done. What becomes of them is for [`settle`](Self::settle) to say.
+    ///
+    /// It comes before the unmapping: after that, another thread's new portal may have the address.
+    pub(crate) fn take_out(&self, address: usize, len: usize) {
         let end = address.saturating_add(len);
         for portal in &self.portals {
             let at = portal.address.load(Ordering::Acquire); // Ordering: as in `portal`.
@@ -133,14 +138,32 @@ impl Emulation {
                 && (address..end).contains(&at)
                 && portal.address.compare_exchange(at, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if is_ours {
-                // Ordering: Relaxed, both: by the address.
-                let queue = self.queues.get(portal.queue.load(Ordering::Relaxed));
-                let file = portal.file.swap(0, Ordering::Relaxed);
-                portal.address.store(0, Ordering::Release); // Ordering: Release, partner: who takes it in `mapped`.
-                if let Some(queue) = queue {
+                let queue = portal.queue.load(Ordering::Relaxed); // Ordering: by the address.
+                if let Some(queue) = self.queues.get(queue) {
                     queue.wait_until_idle();
                 }
-                close_copy(file);
+                // Ordering: Release, partner: the Acquire in `settle`, by whichever thread.
+                portal.leaves.store(at, Ordering::Release);
+            }
+        }
+    }
+
+    /// What was taken out of these addresses is gone, or is back where it was.
+    pub(crate) fn settle(&self, address: usize, len: usize, is_gone: bool) {
+        let end = address.saturating_add(len);
+        for portal in &self.portals {
+            // Ordering: Acquire, partner: the Release in `take_out`.
+            let at = portal.leaves.load(Ordering::Acquire);
+            // Ordering: AcqRel: who gets it has the place to itself.
+            if at != 0
+                && (address..end).contains(&at)
+                && portal.leaves.compare_exchange(at, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
+                if is_gone {
+                    close_copy(portal.file.swap(0, Ordering::Relaxed)); // Ordering: by the address.
+                }
+                // Ordering: Release, partner: who takes it in `mapped`, or looks in `portal`.
+                portal.address.store(if is_gone { 0 } else { at }, Ordering::Release);
             }
         }
     }

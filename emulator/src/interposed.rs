@@ -133,11 +133,14 @@ unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: 
 /// As in C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn munmap(address: *mut c_void, len: size_t) -> c_int {
+    let Some(emulation) = current() else {
+        // SAFETY: the caller's contract.
+        return unsafe { real::munmap(address, len) };
+    };
+    emulation.take_out(address.addr(), len);
     // SAFETY: the caller's contract.
     let result = unsafe { real::munmap(address, len) };
-    if let (0, Some(emulation)) = (result, current()) {
-        emulation.unmapped(address.addr(), len);
-    }
+    emulation.settle(address.addr(), len, result == 0);
     result
 }
 

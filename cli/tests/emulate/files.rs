@@ -82,6 +82,33 @@ fn forks_inside() {
     });
 }
 
+/// An address that one thread unmaps may at once be another's new portal.
+#[test]
+fn is_mapped_and_unmapped_by_many_threads() {
+    passes(&[], "files::threads_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn threads_inside() {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    let portal = try_map(&open(), 4096).unwrap();
+                    succeeds(portal);
+                    super::portal::unmap(portal);
+                }
+            });
+        }
+    });
+    // What cannot be unmapped stays a portal.
+    let portal = try_map(&open(), 4096).unwrap();
+    assert_eq!(errno(super::portal::try_unmap(portal, 0)), Some(libc::EINVAL));
+    assert_eq!(errno(super::portal::try_unmap(portal - 1, 4096)), Some(libc::EINVAL));
+    succeeds(portal);
+}
+
 #[test]
 fn takes_descriptors_by_write() {
     for options in [&["--no-mmap", "--stats"][..], &["--no-mmap", "--stats", "--mode", "dedicated"]] {
