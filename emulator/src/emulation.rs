@@ -14,7 +14,7 @@ use memring::dsa::{Roots, discover};
 use crate::page::Page;
 use crate::queue::{Identity, Queue};
 use crate::settings::Settings;
-use crate::{layout, node, process};
+use crate::{layout, process};
 
 /// All of it, or null before it is made and in programs that are not emulated for.
 static EMULATION: AtomicPtr<Emulation> = AtomicPtr::new(ptr::null_mut());
@@ -42,8 +42,6 @@ struct Portal {
     queue: AtomicUsize,
     /// The address that it had, while it is being unmapped; 0: it is not.
     leaves: AtomicUsize,
-    /// A copy of its file, which keeps a dedicated queue taken, plus one; 0 if there is none.
-    file: AtomicUsize,
 }
 
 const BEING_FILLED: usize = 1;
@@ -71,9 +69,6 @@ pub(crate) fn renew() {
     let before = EMULATION.load(Ordering::Acquire); // Ordering: as in `current`.
     // SAFETY: as in `current`.
     let Some(before) = (unsafe { before.as_ref() }) else { return };
-    for portal in &before.portals {
-        close_copy(portal.file.load(Ordering::Relaxed)); // Ordering: Relaxed: a child has one thread.
-    }
     let identities = before.queues.iter().map(|queue| queue.identity.clone()).collect();
     publish(Emulation::new(identities, before.settings.clone(), before.page));
 }
@@ -81,12 +76,6 @@ pub(crate) fn renew() {
 fn publish(emulation: Emulation) {
     // Ordering: Release, partner: the Acquire in `current`.
     EMULATION.store(Box::leak(Box::new(emulation)), Ordering::Release);
-}
-
-fn close_copy(file: usize) {
-    if let Some(fd) = file.checked_sub(1).and_then(|fd| libc::c_int::try_from(fd).ok()) {
-        node::close(fd);
-    }
 }
 
 impl Emulation {
@@ -110,16 +99,14 @@ impl Emulation {
     }
 
     /// A portal of the queue was mapped. False: there is no place for it.
-    pub(crate) fn mapped(&self, address: usize, queue: &Queue, copy: Option<libc::c_int>) -> bool {
+    pub(crate) fn mapped(&self, address: usize, queue: &Queue) -> bool {
         let take = |portal: &&Portal| {
             // Ordering: AcqRel, partner: the Release in `settle`, after the place's last use.
             portal.address.compare_exchange(0, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         let Some(portal) = self.portals.iter().find(take) else { return false };
         let index = self.queues.iter().position(|one| ptr::eq(one, queue)).unwrap_or(usize::MAX);
-        // Ordering: Relaxed, both: by the address, below.
-        portal.queue.store(index, Ordering::Relaxed);
-        portal.file.store(copy.and_then(|fd| usize::try_from(fd + 1).ok()).unwrap_or(0), Ordering::Relaxed);
+        portal.queue.store(index, Ordering::Relaxed); // Ordering: Relaxed: by the address, below.
         portal.address.store(address, Ordering::Release); // Ordering: Release, partner: the Acquire of who looks.
         self.page.add(layout::MAPPED, 1);
         true
@@ -159,9 +146,6 @@ impl Emulation {
                 && (address..end).contains(&at)
                 && portal.leaves.compare_exchange(at, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             {
-                if is_gone {
-                    close_copy(portal.file.swap(0, Ordering::Relaxed)); // Ordering: by the address.
-                }
                 // Ordering: Release, partner: who takes it in `mapped`, or looks in `portal`.
                 portal.address.store(if is_gone { 0 } else { at }, Ordering::Release);
             }

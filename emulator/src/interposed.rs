@@ -117,7 +117,7 @@ unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: 
         return mapped;
     }
     process::keep_from_children(mapped.expose_provenance() as u64, process::PAGE);
-    if !node::mapped(emulation, queue, fd, mapped.expose_provenance()) {
+    if !node::mapped(emulation, queue, mapped.expose_provenance()) {
         // SAFETY: it was mapped here, and nobody knows of it.
         unsafe { real::munmap(mapped, len) };
         real::set_errno(libc::ENOMEM);

@@ -11,8 +11,8 @@
 //! | close, munmap | the last one waits until the device is done |
 //!
 //! A file is known by its device and inode numbers, so it may come by any path. That a dedicated queue is taken is a
-//! lock (flock) on its file: it lasts as long as somebody has that open file, in whichever process. A mapping holds a
-//! copy of it.
+//! lock (flock) on its file: it lasts as long as somebody has that open file, in whichever process. A mapping has it,
+//! too.
 //!
 //! Source: Linux `drivers/dma/idxd/cdev.c`.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
@@ -140,13 +140,10 @@ pub(crate) fn may_be_mapped(emulation: &Emulation, fd: c_int, len: usize) -> Res
     Ok(())
 }
 
-/// A queue's portal was mapped by this file. False: there are too many.
-pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, fd: c_int, address: usize) -> bool {
+/// A queue's portal was mapped. False: there are too many.
+pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, address: usize) -> bool {
     device::start(queue);
-    let is_dedicated = queue.identity.capabilities.mode == Mode::Dedicated;
-    // SAFETY: it takes numbers; the copy is ours.
-    let copy = is_dedicated.then(|| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 64) });
-    emulation.mapped(address, queue, copy.filter(|fd| *fd >= 0))
+    emulation.mapped(address, queue)
 }
 
 /// Writes descriptors: how many bytes were taken, or an error number.

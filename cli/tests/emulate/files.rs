@@ -1,6 +1,8 @@
 //! The device file: open, mmap and write answer as the driver does, also after a fork.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 
 use memring::dsa::{Descriptor, DsaOpcode, Flags, Mode, Operation, RecordStatus};
 
@@ -32,6 +34,28 @@ fn dedicated_inside() {
     assert_eq!(errno(try_open()), Some(libc::EBUSY));
     super::portal::unmap(portal);
     in_child(|| drop(open()));
+}
+
+/// The emulator has no files among the program's, so a program that closes all files, or gives them numbers, loses none.
+#[test]
+fn leaves_the_numbers_of_files_to_the_program() {
+    passes(&["--mode", "dedicated"], "files::numbers_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn numbers_inside() {
+    let portal = try_map(&open(), 4096).unwrap();
+    // Their own, by numbers that nobody has given out.
+    let others: Vec<_> = (0..200).map(|_| File::open("/dev/null").unwrap()).collect();
+    let last = others.iter().map(AsRawFd::as_raw_fd).max().unwrap();
+    let gaps: Vec<_> = (3..last).filter(|fd| others.iter().all(|file| file.as_raw_fd() != *fd)).collect();
+    // What the harness has is below.
+    assert!(gaps.iter().all(|fd| *fd < 32), "{gaps:?}");
+    in_child(|| others.iter().for_each(|file| assert!(file.metadata().is_ok())));
+    super::portal::unmap(portal);
+    others.iter().for_each(|file| assert!(file.metadata().is_ok()));
+    drop(open());
 }
 
 #[test]
