@@ -18,8 +18,9 @@ use libc::{c_int, c_void, sigaction as Action, siginfo_t, sigset_t, ucontext_t};
 
 use crate::{real, trap};
 
-/// A handler, as SA_SIGINFO has it.
-type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+/// A handler, as SA_SIGINFO has it. It may throw an exception, or end its thread: both go through the frames of the
+/// trap, which hold nothing that would have to be dropped.
+type Handler = extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void);
 
 /// The signals that are taken.
 pub(crate) const TAKEN: [c_int; 2] = [libc::SIGILL, libc::SIGSEGV];

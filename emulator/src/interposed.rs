@@ -2,6 +2,9 @@
 //!
 //! Each looks whether the emulation is concerned, and passes on all else as it came. Where there is no emulation, all
 //! of them do nothing but that.
+//!
+//! A thread may be cancelled in open, close and write: these unwind, and hold nothing then that would have to be
+//! dropped.
 #![expect(unsafe_code, reason = "functions with the names of C's, called by C")]
 
 use std::ptr;
@@ -20,7 +23,7 @@ macro_rules! opens {
             ///
             /// As in C.
             #[unsafe(no_mangle)]
-            pub unsafe extern "C" fn $name(
+            pub unsafe extern "C-unwind" fn $name(
                 $($folder: c_int,)?
                 path: *const c_char,
                 flags: c_int
@@ -51,7 +54,7 @@ opens! {
 
 /// Closes a file.
 #[unsafe(no_mangle)]
-pub extern "C" fn close(fd: c_int) -> c_int {
+pub extern "C-unwind" fn close(fd: c_int) -> c_int {
     node::close(fd)
 }
 
@@ -61,7 +64,7 @@ pub extern "C" fn close(fd: c_int) -> c_int {
 ///
 /// As in C.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
     let queue = current().and_then(|emulation| node::queue_of(emulation, fd));
     let Some(queue) = queue else {
         // SAFETY: the caller's contract.

@@ -8,10 +8,14 @@ use std::ptr;
 
 use libc::{c_char, c_int, c_long, c_uint, c_void, off_t, sigset_t, size_t, ssize_t};
 
-unsafe extern "C" {
+// They are points where a thread may be cancelled, which unwinds its stack.
+unsafe extern "C-unwind" {
     fn __open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
     fn __close(fd: c_int) -> c_int;
     fn __write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t;
+}
+
+unsafe extern "C" {
     fn __sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int;
 }
 
