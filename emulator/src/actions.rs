@@ -49,16 +49,51 @@ impl Place {
 
     fn with<R>(&self, access: impl FnOnce(&mut Action) -> R) -> R {
         let before = block_all();
-        // Ordering: Acquire, partner: the Release below, of who held it before.
-        while self.is_held.swap(true, Ordering::Acquire) {
-            spin_loop();
-        }
+        self.hold();
         // SAFETY: this thread holds the lock.
         let action = unsafe { &mut *self.action.get() };
         let result = access(action.get_or_insert_with(nothing));
-        self.is_held.store(false, Ordering::Release); // Ordering: Release, partner: the Acquire above.
+        self.let_go();
         set_mask(&before);
         result
+    }
+
+    /// Takes the lock. All signals are blocked.
+    fn hold(&self) {
+        // Ordering: Acquire, partner: the Release of who held it before.
+        while self.is_held.swap(true, Ordering::Acquire) {
+            spin_loop();
+        }
+    }
+
+    fn let_go(&self) {
+        self.is_held.store(false, Ordering::Release); // Ordering: Release, partner: the Acquire above.
+    }
+}
+
+/// The mask that a thread had before it began to fork: who holds all the places may access it.
+struct Forker(UnsafeCell<Option<sigset_t>>);
+
+// SAFETY: it is accessed by who holds all the places only.
+unsafe impl Sync for Forker {}
+
+static FORKER: Forker = Forker(UnsafeCell::new(None));
+
+/// Before a fork: nobody is inside a place while it happens, or the child would find it held for ever.
+pub(crate) fn hold_all() {
+    let before = block_all();
+    WANTED.iter().for_each(Place::hold);
+    // SAFETY: this thread holds all the places.
+    unsafe { *FORKER.0.get() = Some(before) };
+}
+
+/// After it, in the parent and in the child.
+pub(crate) fn let_go_of_all() {
+    // SAFETY: this thread holds all the places.
+    let before = unsafe { &mut *FORKER.0.get() }.take();
+    WANTED.iter().for_each(Place::let_go);
+    if let Some(before) = before {
+        set_mask(&before);
     }
 }
 

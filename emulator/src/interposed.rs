@@ -237,8 +237,20 @@ masks! {
     sigprocmask: |errno| if errno == 0 { 0 } else { real::failed(errno) };
 }
 
+/// What comes before a fork.
+pub(crate) extern "C" fn forks() {
+    actions::hold_all();
+}
+
+/// What follows a fork, in the parent.
+pub(crate) extern "C" fn has_forked() {
+    actions::let_go_of_all();
+}
+
 /// What follows a fork, in the child.
 pub(crate) extern "C" fn forked() {
     node::inherit();
     emulation::renew();
+    // Handlers may run from here on.
+    actions::let_go_of_all();
 }

@@ -65,6 +65,7 @@ extern "C" fn loaded() {
         return;
     }
     actions::take();
-    // SAFETY: the function is there as long as the process.
-    unsafe { libc::pthread_atfork(None, None, Some(interposed::forked)) };
+    let (before, parent, child) = (interposed::forks, interposed::has_forked, interposed::forked);
+    // SAFETY: the functions are there as long as the process.
+    unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
 }

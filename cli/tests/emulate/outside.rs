@@ -16,7 +16,7 @@ pub(crate) fn emulate(options: &[&str]) -> Command {
 /// The same, and a program that does not end in time is ended, with everything that it has started.
 pub(crate) fn emulate_in_time(options: &[&str]) -> Command {
     let mut command = emulate(options);
-    command.args(["timeout", "100"]);
+    command.args(["timeout", "-k", "1", "100"]);
     command
 }
 
