@@ -220,8 +220,9 @@ macro_rules! masks {
             pub unsafe extern "C" fn $name(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
                 // SAFETY: it is null or a set, by the caller's contract.
                 let mut wanted = unsafe { set.as_ref() }.copied();
-                if how != libc::SIG_UNBLOCK && current().is_some() {
-                    wanted = wanted.map(actions::unblocked);
+                if current().is_some() {
+                    let is_to_block = how != libc::SIG_UNBLOCK;
+                    wanted = wanted.map(if is_to_block { actions::unblocked } else { actions::with_marks });
                 }
                 let set = wanted.as_ref().map_or(ptr::null(), ptr::from_ref);
                 // SAFETY: the caller's contract; the set is a copy.

@@ -134,3 +134,57 @@ int main(void) {
 "#,
     );
 }
+
+/// A handler may submit, and leave by longjmp, and so may what runs after it; a fault of its own kind inside of it ends
+/// the program.
+#[test]
+fn a_handler_of_a_trapped_signal_may_submit_and_leave() {
+    succeeds(
+        "gcc",
+        r#"
+static void *portal;
+static jmp_buf with_mask, without_mask;
+static void submits(int signal) { _exit(nop(portal) == 1 ? 7 : 1); }
+static void leaves(int signal) { nop(portal); siglongjmp(with_mask, 1); }
+static void leaves_blocked(int signal) { longjmp(without_mask, 1); }
+static void again(int signal) { __asm__ volatile("ud2"); }
+static int run(void (*body)(void)) {
+    int status;
+    pid_t child = fork();
+    if (!child) {
+        portal = map();
+        body();
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+static void ill(void) { __asm__ volatile("ud2"); }
+static void inside(void) { signal(SIGILL, submits); ill(); }
+static void left(void) {
+    for (volatile int i = 0; i < 3; i++) {
+        signal(SIGILL, leaves);
+        if (!sigsetjmp(with_mask, 1)) ill();
+        nop(portal);
+    }
+    signal(SIGILL, leaves_blocked);
+    if (!setjmp(without_mask)) ill();
+    signal(SIGILL, SIG_DFL);
+    nop(portal);
+}
+static void blocked(void) {
+    signal(SIGILL, leaves_blocked);
+    if (!setjmp(without_mask)) ill();
+    ill();
+}
+static void twice(void) { signal(SIGILL, again); ill(); }
+int main(void) {
+    if (run(inside) != 7) return 1;
+    if (run(left) != 0) return 2;
+    if (run(blocked) != -SIGILL) return 3;
+    if (run(twice) != -SIGILL) return 4;
+    return 0;
+}
+"#,
+    );
+}

@@ -118,7 +118,7 @@ fn threads_inside() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..2000 {
+                for _ in 0..6000 {
                     let portal = try_map(&open(), 4096).unwrap();
                     succeeds(portal);
                     super::portal::unmap(portal);
