@@ -1,7 +1,7 @@
 //! What there is once in a process: the queues, and where their portals are mapped. Everything that signal handlers and
 //! interposed functions begin with.
 //!
-//! It is made when the library is loaded, from the same sysfs that programs read, so there is one description of the
+//! It is made when the library is loaded, from the sysfs that programs read, so there is one description of the
 //! device. In a forked child all of it is made anew ([`renew`]): a child has no device thread, no portal, and nothing
 //! under way.
 #![expect(unsafe_code, reason = "a pointer that signal handlers read")]
@@ -58,7 +58,8 @@ pub(crate) fn current() -> Option<&'static Emulation> {
 /// Makes the emulation, when the library is loaded. False: there is none to make.
 pub(crate) fn make(settings: Settings) -> bool {
     let Some(page) = Page::map(settings.page.as_deref()) else { return false };
-    let found = discover(&Roots::from_env());
+    // The emulation's own, whatever the program is told by its environment.
+    let found = discover(&Roots::system());
     let identities: Vec<Identity> = found.usable.iter().filter_map(Identity::of).collect();
     publish(Emulation::new(identities, settings, page));
     true

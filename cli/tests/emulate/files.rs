@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use memring::dsa::{Descriptor, DsaOpcode, Flags, Mode, Operation, RecordStatus};
 
 use super::child::in_child;
-use super::outside::{counted, passes};
+use super::outside::{counted, passes, passes_with};
 use super::portal::{open, queue, record, succeeds, try_map, try_open, wait, with_record};
 
 fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
@@ -56,6 +56,19 @@ fn numbers_inside() {
     super::portal::unmap(portal);
     others.iter().for_each(|file| assert!(file.metadata().is_ok()));
     drop(open());
+}
+
+/// What memring is told to look at is not what the emulator looks at.
+#[test]
+fn is_known_wherever_sysfs_is_said_to_be() {
+    passes_with(&[], "files::elsewhere_inside", &[("MEMRING_DSA_SYSFS", "/proc")]);
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn elsewhere_inside() {
+    assert_eq!(std::env::var("MEMRING_DSA_SYSFS").unwrap(), "/proc");
+    succeeds(try_map(&open(), 4096).unwrap());
 }
 
 #[test]
