@@ -109,7 +109,7 @@ unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: 
         // SAFETY: the caller's contract.
         return unsafe { real::mmap(address, len, prot, flags, fd, offset) };
     };
-    if let Err(errno) = node::may_be_mapped(emulation, fd, len) {
+    if let Err(errno) = node::may_be_mapped(emulation, fd, len, (prot, flags)) {
         real::set_errno(errno);
         return libc::MAP_FAILED;
     }

@@ -3,7 +3,8 @@
 //! | call | here |
 //! |---|---|
 //! | open | EBUSY if another has the dedicated queue; ENXIO when it was taken away |
-//! | mmap | EINVAL beyond a page; EPERM in a child that inherited the file, or with `no-mmap` |
+//! | mmap | EACCES to write, if it was opened to be read; EINVAL beyond a page; EPERM in a child that inherited the |
+//! | | file, or with `no-mmap` |
 //! | write | descriptor by descriptor; a short count if it stops, or, if at the first, one of these: |
 //! | | EFAULT; EPERM in a child; EAGAIN for a shared queue that stays full; EINVAL for a BATCH on version 1, or a |
 //! | | record's address that is no multiple of 32 |
@@ -129,8 +130,24 @@ pub(crate) fn close(fd: c_int) -> c_int {
     real::close(fd)
 }
 
+/// For what a file was opened: O_RDONLY, O_WRONLY or O_RDWR.
+fn access_of(fd: c_int) -> c_int {
+    // SAFETY: it takes numbers.
+    unsafe { libc::fcntl(fd, libc::F_GETFL) & libc::O_ACCMODE }
+}
+
 /// What stands in the way of mapping a queue's portal: an error number.
-pub(crate) fn may_be_mapped(emulation: &Emulation, fd: c_int, len: usize) -> Result<(), c_int> {
+pub(crate) fn may_be_mapped(
+    emulation: &Emulation,
+    fd: c_int,
+    len: usize,
+    (prot, flags): (c_int, c_int),
+) -> Result<(), c_int> {
+    // The kernel would look at what was asked for, and it is asked for less.
+    let is_shared = flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
+    if is_shared && prot & libc::PROT_WRITE != 0 && access_of(fd) == libc::O_RDONLY {
+        return Err(libc::EACCES);
+    }
     if len > 4096 {
         return Err(libc::EINVAL);
     }
@@ -148,9 +165,7 @@ pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, addre
 
 /// Writes descriptors: how many bytes were taken, or an error number.
 pub(crate) fn write(queue: &'static Queue, fd: c_int, address: u64, len: usize) -> Result<usize, c_int> {
-    // SAFETY: it takes numbers.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    if flags & libc::O_ACCMODE == libc::O_RDONLY {
+    if access_of(fd) == libc::O_RDONLY {
         return Err(libc::EBADF);
     }
     if INHERITED.contains(fd) {
