@@ -61,6 +61,7 @@ static LOADED: extern "C" fn() = loaded;
 
 extern "C" fn loaded() {
     let Some(settings) = settings::Settings::from_env() else { return };
+    real::remember_stderr(settings.is_traced);
     if !emulation::make(settings) {
         return;
     }

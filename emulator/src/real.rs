@@ -4,7 +4,9 @@
 //! So nothing need be looked up at run time, and all of it is as async-signal-safe as it is in the C library.
 #![expect(unsafe_code, reason = "declares functions of the C library, and makes system calls")]
 
+use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_char, c_int, c_long, c_uint, c_void, off_t, sigset_t, size_t, ssize_t};
 
@@ -52,10 +54,49 @@ pub(crate) unsafe fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
     unsafe { __write(fd, bytes, len) }
 }
 
-/// Writes a text to stderr, as far as it takes it.
+/// Stderr as it was when the library was loaded: the device and inode numbers of its file, which are zero if there was
+/// none, and the number of a copy.
+static STDERR: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Remembers what stderr is. With a copy it can be written to also when the program has closed it, or has put something
+/// else there.
+pub(crate) fn remember_stderr(with_copy: bool) {
+    // So high that programs do not meet it, unless their limit is low.
+    const HIGH: c_int = 1000;
+    let Some((device, inode)) = identity(2) else { return };
+    // SAFETY: it takes numbers; the copy is ours.
+    let copy_from = |lowest: c_int| unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, lowest) };
+    let copy = if with_copy { Some(copy_from(HIGH)).filter(|fd| *fd >= 0).unwrap_or_else(|| copy_from(64)) } else { 2 };
+    for (word, value) in STDERR.iter().zip([device, inode, u64::try_from(copy).unwrap_or(2)]) {
+        word.store(value, Ordering::Relaxed); // Ordering: Relaxed: there is one thread.
+    }
+}
+
+/// Writes a text to stderr, as far as it takes it: to the file that it was when the library was loaded, and to none that
+/// the program has put at a number since.
 pub(crate) fn to_stderr(text: &[u8]) {
-    // SAFETY: the bytes are borrowed for as long.
-    unsafe { __write(2, text.as_ptr().cast(), text.len()) };
+    // Ordering: Relaxed: they were stored before there was another thread.
+    let [device, inode, copy] = [0, 1, 2].map(|at| STDERR.get(at).map_or(0, |word| word.load(Ordering::Relaxed)));
+    let is_it = |fd: &c_int| identity(*fd) == Some((device, inode)) && inode != 0;
+    if let Some(fd) = [c_int::try_from(copy).unwrap_or(2), 2].into_iter().find(is_it) {
+        // SAFETY: the bytes are borrowed for as long.
+        unsafe { __write(fd, text.as_ptr().cast(), text.len()) };
+    }
+}
+
+/// The device and inode numbers of an open file.
+fn identity(fd: c_int) -> Option<(u64, u64)> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let errno = errno();
+    // SAFETY: the kernel writes to our buffer.
+    let found = unsafe { libc::fstat(fd, status.as_mut_ptr()) };
+    set_errno(errno);
+    if found != 0 {
+        return None;
+    }
+    // SAFETY: it was written to.
+    let status = unsafe { status.assume_init() };
+    Some((status.st_dev, status.st_ino))
 }
 
 /// mmap(2).

@@ -1,5 +1,7 @@
 //! The device file: open, mmap and write answer as the driver does, also after a fork.
 
+#![expect(unsafe_code, reason = "gives files the numbers of others")]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -204,4 +206,21 @@ fn taken_away_inside() {
     assert_eq!(errno(try_open()), Some(libc::ENOENT));
     let found = memring::dsa::discover(&memring::dsa::Roots::system());
     assert!(matches!(found.unusable[..], [ref one] if one.to_string().contains("disabled")), "{found:?}");
+}
+
+/// A trace goes to what stderr was, and not to what the program has made of its number.
+#[test]
+fn is_traced_to_where_stderr_was() {
+    let said = passes(&["--trace"], "files::stderr_inside");
+    assert!(said.is_none_or(|said| said.contains("wq0.0: NOP") && said.contains("SUCCESS")));
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn stderr_inside() {
+    let own = tempfile::NamedTempFile::new().unwrap();
+    // SAFETY: it takes numbers; nobody relies on what is at this one.
+    assert_eq!(unsafe { libc::dup2(own.as_file().as_raw_fd(), 2) }, 2);
+    succeeds(try_map(&open(), 4096).unwrap());
+    assert_eq!(own.as_file().metadata().unwrap().len(), 0);
 }
