@@ -113,6 +113,13 @@ impl Emulation {
         true
     }
 
+    /// Whether there are portals among these addresses.
+    pub(crate) fn has_portals(&self, address: usize, len: usize) -> bool {
+        let range = address..address.saturating_add(len);
+        // Ordering: as in `portal`.
+        self.portals.iter().any(|portal| range.contains(&portal.address.load(Ordering::Acquire)))
+    }
+
     /// These addresses are about to be unmapped: the portals among them are nobody's from now on, and the device is
     /// done. What becomes of them is for [`settle`](Self::settle) to say.
     ///
@@ -136,8 +143,8 @@ impl Emulation {
         }
     }
 
-    /// What was taken out of these addresses is gone, or is back where it was.
-    pub(crate) fn settle(&self, address: usize, len: usize, is_gone: bool) {
+    /// Says where what was taken out of these addresses is now: where it was, elsewhere, or, by 0, nowhere.
+    pub(crate) fn settle(&self, address: usize, len: usize, is_now_at: impl Fn(usize) -> usize) {
         let end = address.saturating_add(len);
         for portal in &self.portals {
             // Ordering: Acquire, partner: the Release in `take_out`.
@@ -148,7 +155,7 @@ impl Emulation {
                 && portal.leaves.compare_exchange(at, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
             {
                 // Ordering: Release, partner: who takes it in `mapped`, or looks in `portal`.
-                portal.address.store(if is_gone { 0 } else { at }, Ordering::Release);
+                portal.address.store(is_now_at(at), Ordering::Release);
             }
         }
     }

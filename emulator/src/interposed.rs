@@ -103,6 +103,26 @@ macro_rules! maps {
 maps! { mmap mmap64 }
 
 unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void {
+    let Some(emulation) = current().filter(|_| flags & libc::MAP_FIXED != 0) else {
+        // SAFETY: the caller's contract.
+        return unsafe { map_anew(address, len, prot, flags, fd, offset) };
+    };
+    // What was there is unmapped.
+    emulation.take_out(address.addr(), len);
+    // SAFETY: the caller's contract.
+    let mapped = unsafe { map_anew(address, len, prot, flags, fd, offset) };
+    emulation.settle(address.addr(), len, |at| if mapped == libc::MAP_FAILED { at } else { 0 });
+    mapped
+}
+
+unsafe fn map_anew(
+    address: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
     let of_file = if flags & libc::MAP_ANONYMOUS == 0 { current() } else { None };
     let found = of_file.and_then(|emulation| Some((emulation, node::queue_of(emulation, fd)?)));
     let Some((emulation, queue)) = found else {
@@ -143,8 +163,49 @@ pub unsafe extern "C" fn munmap(address: *mut c_void, len: size_t) -> c_int {
     emulation.take_out(address.addr(), len);
     // SAFETY: the caller's contract.
     let result = unsafe { real::munmap(address, len) };
-    emulation.settle(address.addr(), len, result == 0);
+    emulation.settle(address.addr(), len, |at| if result == 0 { 0 } else { at });
     result
+}
+
+/// Moves memory to other addresses, and portals, which cannot grow. The last argument may not be there: then what its
+/// register holds is not looked at.
+///
+/// # Safety
+///
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    let Some(emulation) = current() else {
+        // SAFETY: the caller's contract.
+        return unsafe { real::mremap(old, old_len, new_len, flags, new) };
+    };
+    if emulation.has_portals(old.addr(), old_len.max(1)) && new_len > old_len {
+        real::set_errno(if old_len == 0 { libc::EINVAL } else { libc::EFAULT });
+        return libc::MAP_FAILED;
+    }
+    let is_fixed = flags & libc::MREMAP_FIXED != 0;
+    if is_fixed {
+        emulation.take_out(new.addr(), new_len);
+    }
+    emulation.take_out(old.addr(), old_len);
+    // SAFETY: the caller's contract.
+    let moved = unsafe { real::mremap(old, old_len, new_len, flags, new) };
+    let is_moved = moved != libc::MAP_FAILED;
+    emulation.settle(old.addr(), old_len, |at| match at - old.addr() {
+        _ if !is_moved => at,
+        offset if offset < new_len => moved.addr() + offset,
+        _ => 0,
+    });
+    if is_fixed {
+        emulation.settle(new.addr(), new_len, |at| if is_moved { 0 } else { at });
+    }
+    moved
 }
 
 /// Says what is done at a signal.

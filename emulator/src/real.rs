@@ -127,6 +127,23 @@ pub(crate) unsafe fn munmap(address: *mut c_void, len: size_t) -> c_int {
     to_int(unsafe { libc::syscall(libc::SYS_munmap, address, len) })
 }
 
+/// mremap(2).
+///
+/// # Safety
+///
+/// As in C.
+pub(crate) unsafe fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: the caller's contract.
+    let mapped = unsafe { libc::syscall(libc::SYS_mremap, old, old_len, new_len, flags, new) };
+    ptr::with_exposed_provenance_mut(mapped.cast_unsigned().try_into().unwrap_or(usize::MAX))
+}
+
 /// sigaction(2).
 ///
 /// # Safety

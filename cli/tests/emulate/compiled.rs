@@ -188,3 +188,29 @@ int main(void) {
 "#,
     );
 }
+
+#[test]
+fn what_is_mapped_over_or_moved_is_known() {
+    succeeds(
+        "gcc",
+        r#"
+int main(void) {
+    void *portal = map(), *other = map(), *moved, *over;
+    // Moved to where another one is.
+    moved = mremap(portal, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, other);
+    if (moved != other || nop(other) != 1) return 1;
+    if (mremap(moved, 4096, 8192, MREMAP_MAYMOVE) != MAP_FAILED || errno != EFAULT || nop(moved) != 1) return 2;
+    // What is mapped over it is memory, to which an instruction stores.
+    over = mmap(moved, 4096, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct descriptor descriptor;
+    memset(&descriptor, 0xab, sizeof descriptor);
+    __asm__ volatile(".byte 0x66, 0x0f, 0x38, 0xf8, 0x02" : : "a"(over), "d"(&descriptor) : "memory");
+    if (over != moved || memcmp(over, &descriptor, sizeof descriptor)) return 3;
+    // Nothing else is changed.
+    over = mremap(over, 4096, 8192, MREMAP_MAYMOVE);
+    if (over == MAP_FAILED || memcmp(over, &descriptor, sizeof descriptor)) return 4;
+    return munmap(over, 8192) ? 5 : 0;
+}
+"#,
+    );
+}
