@@ -19,8 +19,8 @@ use crate::{layout, process};
 /// All of it, or null before it is made and in programs that are not emulated for.
 static EMULATION: AtomicPtr<Emulation> = AtomicPtr::new(ptr::null_mut());
 
-/// How many portals a process can have.
-const MOST_PORTALS: usize = 64;
+/// How many places for portals a process has from the beginning, and gets whenever they are taken.
+const PORTALS: usize = 64;
 
 /// The emulation. It is never freed: a handler may look at it at any time.
 #[derive(Debug)]
@@ -30,7 +30,42 @@ pub(crate) struct Emulation {
     pub(crate) page: Page,
     /// The process that it is for.
     process: u32,
-    portals: [Portal; MOST_PORTALS],
+    portals: Portals,
+}
+
+/// Places for portals, and further ones, which are never freed.
+#[derive(Debug)]
+struct Portals {
+    places: [Portal; PORTALS],
+    /// Null, or leaked.
+    further: AtomicPtr<Portals>,
+}
+
+impl Portals {
+    fn new() -> Self {
+        Self { places: core::array::from_fn(|_| Portal::default()), further: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    fn further(&self) -> Option<&Self> {
+        let further = self.further.load(Ordering::Acquire); // Ordering: Acquire, partner: the Release in `extend`.
+        // SAFETY: it is null, or was leaked and so lives for good; it is shared only.
+        unsafe { further.as_ref() }
+    }
+
+    /// All the places.
+    fn iter(&self) -> impl Iterator<Item = &Portal> {
+        std::iter::successors(Some(self), |portals| portals.further()).flat_map(|portals| &portals.places)
+    }
+
+    /// Adds places at the end.
+    fn extend(&self) {
+        let new = Box::into_raw(Box::new(Self::new()));
+        let mut last = self;
+        // Ordering: AcqRel, partner: the Acquire in `further`.
+        while last.further.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            last = last.further().unwrap_or(last);
+        }
+    }
 }
 
 /// A place for a mapped portal.
@@ -84,7 +119,7 @@ impl Emulation {
         let queue = |identity| Queue::new(identity, page, settings.clone());
         Self {
             queues: identities.into_iter().map(queue).collect(),
-            portals: core::array::from_fn(|_| Portal::default()),
+            portals: Portals::new(),
             process: std::process::id(),
             settings,
             page,
@@ -99,18 +134,22 @@ impl Emulation {
         self.queues.get(portal.queue.load(Ordering::Relaxed)) // Ordering: by the address.
     }
 
-    /// A portal of the queue was mapped. False: there is no place for it.
-    pub(crate) fn mapped(&self, address: usize, queue: &Queue) -> bool {
+    /// A portal of the queue was mapped.
+    pub(crate) fn mapped(&self, address: usize, queue: &Queue) {
         let take = |portal: &&Portal| {
             // Ordering: AcqRel, partner: the Release in `settle`, after the place's last use.
             portal.address.compare_exchange(0, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        let Some(portal) = self.portals.iter().find(take) else { return false };
+        let portal = loop {
+            if let Some(portal) = self.portals.iter().find(take) {
+                break portal;
+            }
+            self.portals.extend();
+        };
         let index = self.queues.iter().position(|one| ptr::eq(one, queue)).unwrap_or(usize::MAX);
         portal.queue.store(index, Ordering::Relaxed); // Ordering: Relaxed: by the address, below.
         portal.address.store(address, Ordering::Release); // Ordering: Release, partner: the Acquire of who looks.
         self.page.add(layout::MAPPED, 1);
-        true
     }
 
     /// Whether there are portals among these addresses.
@@ -126,7 +165,7 @@ impl Emulation {
     /// It comes before the unmapping: after that, another thread's new portal may have the address.
     pub(crate) fn take_out(&self, address: usize, len: usize) {
         let end = address.saturating_add(len);
-        for portal in &self.portals {
+        for portal in self.portals.iter() {
             let at = portal.address.load(Ordering::Acquire); // Ordering: as in `portal`.
             // Ordering: AcqRel: who gets it has the place to itself.
             let is_ours = at > BEING_FILLED
@@ -146,7 +185,7 @@ impl Emulation {
     /// Says where what was taken out of these addresses is now: where it was, elsewhere, or, by 0, nowhere.
     pub(crate) fn settle(&self, address: usize, len: usize, is_now_at: impl Fn(usize) -> usize) {
         let end = address.saturating_add(len);
-        for portal in &self.portals {
+        for portal in self.portals.iter() {
             // Ordering: Acquire, partner: the Release in `take_out`.
             let at = portal.leaves.load(Ordering::Acquire);
             // Ordering: AcqRel: who gets it has the place to itself.

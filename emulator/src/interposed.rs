@@ -140,12 +140,7 @@ unsafe fn map_anew(
         return mapped;
     }
     process::keep_from_children(mapped.expose_provenance() as u64, process::PAGE);
-    if !node::mapped(emulation, queue, mapped.expose_provenance()) {
-        // SAFETY: it was mapped here, and nobody knows of it.
-        unsafe { real::munmap(mapped, len) };
-        real::set_errno(libc::ENOMEM);
-        return libc::MAP_FAILED;
-    }
+    node::mapped(emulation, queue, mapped.expose_provenance());
     mapped
 }
 

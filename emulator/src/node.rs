@@ -157,10 +157,10 @@ pub(crate) fn may_be_mapped(
     Ok(())
 }
 
-/// A queue's portal was mapped. False: there are too many.
-pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, address: usize) -> bool {
+/// A queue's portal was mapped.
+pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, address: usize) {
     device::start(queue);
-    emulation.mapped(address, queue)
+    emulation.mapped(address, queue);
 }
 
 /// Writes descriptors: how many bytes were taken, or an error number.

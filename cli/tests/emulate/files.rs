@@ -150,6 +150,21 @@ fn threads_inside() {
 }
 
 #[test]
+fn is_mapped_as_often_as_a_program_wants() {
+    passes(&[], "files::many_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn many_inside() {
+    let file = open();
+    let portals: Vec<u64> = (0..300).map(|_| try_map(&file, 4096).unwrap()).collect();
+    portals.iter().copied().for_each(succeeds);
+    portals.into_iter().for_each(super::portal::unmap);
+    succeeds(try_map(&file, 4096).unwrap());
+}
+
+#[test]
 fn takes_descriptors_by_write() {
     for options in [&["--no-mmap", "--stats"][..], &["--no-mmap", "--stats", "--mode", "dedicated"]] {
         let said = passes(options, "files::written_inside");
