@@ -129,7 +129,7 @@ unsafe fn map_anew(
         // SAFETY: the caller's contract.
         return unsafe { real::mmap(address, len, prot, flags, fd, offset) };
     };
-    if let Err(errno) = node::may_be_mapped(emulation, fd, len, (prot, flags)) {
+    if let Err(errno) = node::may_be_mapped(queue, fd, len, (prot, flags)) {
         real::set_errno(errno);
         return libc::MAP_FAILED;
     }
@@ -306,7 +306,6 @@ pub(crate) extern "C" fn has_forked() {
 
 /// What follows a fork, in the child.
 pub(crate) extern "C" fn forked() {
-    node::inherit();
     emulation::renew();
     // Handlers may run from here on.
     actions::let_go_of_all();

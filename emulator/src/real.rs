@@ -72,8 +72,8 @@ pub(crate) fn remember_stderr(with_copy: bool) {
     }
 }
 
-/// Writes a text to stderr, as far as it takes it: to the file that it was when the library was loaded, and to none that
-/// the program has put at a number since.
+/// Writes a text to stderr, as far as it takes it: to the file that it was when the library was loaded, and to none
+/// that the program has put at a number since.
 pub(crate) fn to_stderr(text: &[u8]) {
     // Ordering: Relaxed: they were stored before there was another thread.
     let [device, inode, copy] = [0, 1, 2].map(|at| STDERR.get(at).map_or(0, |word| word.load(Ordering::Relaxed)));

@@ -38,7 +38,8 @@ fn dedicated_inside() {
     in_child(|| drop(open()));
 }
 
-/// The emulator has no files among the program's, so a program that closes all files, or gives them numbers, loses none.
+/// The emulator has no files among the program's, so a program that closes all files, or gives them numbers, loses
+/// none.
 #[test]
 fn leaves_the_numbers_of_files_to_the_program() {
     passes(&["--mode", "dedicated"], "files::numbers_inside");
@@ -147,6 +148,47 @@ fn threads_inside() {
     assert_eq!(errno(super::portal::try_unmap(portal, 0)), Some(libc::EINVAL));
     assert_eq!(errno(super::portal::try_unmap(portal - 1, 4096)), Some(libc::EINVAL));
     succeeds(portal);
+}
+
+/// Whose an open file is does not depend on its number.
+#[test]
+fn belongs_to_who_opened_it_whatever_its_number() {
+    passes(&[], "files::whose_inside");
+    passes(&["--mode", "dedicated"], "files::by_fopen_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn whose_inside() {
+    let file = open();
+    succeeds(try_map(&file.try_clone().unwrap(), 4096).unwrap());
+    in_child(|| {
+        assert_eq!(errno(try_map(&file.try_clone().unwrap(), 4096)), Some(libc::EPERM));
+        // Its own, at the parent's number.
+        let own = open();
+        // SAFETY: it takes numbers; this process does not use what was there.
+        assert_eq!(unsafe { libc::dup2(own.as_raw_fd(), file.as_raw_fd()) }, file.as_raw_fd());
+        drop(own);
+        succeeds(try_map(&file, 4096).unwrap());
+    });
+    succeeds(try_map(&file, 4096).unwrap());
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn by_fopen_inside() {
+    // SAFETY: both are texts of C.
+    let stream = unsafe { libc::fopen(c"/dev/dsa/wq0.0".as_ptr(), c"r+".as_ptr()) };
+    assert!(!stream.is_null());
+    let nop = Descriptor::new(&Operation::Nop, Flags::NONE, 0).to_bytes();
+    // SAFETY: the stream is open.
+    let fd = unsafe { libc::fileno(stream) };
+    // SAFETY: the bytes are ours.
+    assert_eq!(unsafe { libc::write(fd, nop.as_ptr().cast(), nop.len()) }, 64);
+    assert_eq!(errno(try_open()), Some(libc::EBUSY));
+    // SAFETY: nobody uses it any more.
+    assert_eq!(unsafe { libc::fclose(stream) }, 0);
+    drop(open());
 }
 
 #[test]
