@@ -15,6 +15,8 @@ mod skip;
 
 #[path = "emulate/command.rs"]
 mod command;
+#[path = "emulate/compiled.rs"]
+mod compiled;
 #[path = "emulate/dsa_test.rs"]
 mod dsa_test;
 #[path = "emulate/files.rs"]

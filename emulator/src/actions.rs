@@ -4,6 +4,11 @@
 //! there as the kernel would have sent it: with the signals blocked that the program wants blocked, once only if it
 //! said so, and to the default if there is no handler.
 //!
+//! The two themselves are never blocked, as a thread that has one of them blocked is killed where it should be trapped.
+//! While the program's handler runs, and after it has left by longjmp, other signals are blocked in their place: as
+//! with the signals themselves, the kernel keeps them for each thread, and whatever restores a mask restores them. A
+//! fault that meets its own is the end of the program, as ever.
+//!
 //! The trap is installed with what of the program's flags the kernel must know: on which stack a handler runs, and
 //! whether what it interrupted goes on. So a trap runs where the program's handler would run.
 #![expect(unsafe_code, reason = "calls signal handlers")]
@@ -18,11 +23,15 @@ use libc::{c_int, c_void, sigaction as Action, siginfo_t, sigset_t, ucontext_t};
 
 use crate::{real, trap};
 
-/// A handler, as SA_SIGINFO has it.
-type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+/// A handler, as SA_SIGINFO has it. It may throw an exception, or end its thread: both go through the frames of the
+/// trap, which hold nothing that would have to be dropped.
+type Handler = extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void);
 
 /// The signals that are taken.
 pub(crate) const TAKEN: [c_int; 2] = [libc::SIGILL, libc::SIGSEGV];
+
+/// What is blocked in their place: the signals with the least priority, which hardly anybody uses.
+const MARKS: [c_int; 2] = [63, 64];
 
 /// What the program wants done at each of them.
 static WANTED: [Place; 2] = [const { Place::new() }; 2];
@@ -48,16 +57,51 @@ impl Place {
 
     fn with<R>(&self, access: impl FnOnce(&mut Action) -> R) -> R {
         let before = block_all();
-        // Ordering: Acquire, partner: the Release below, of who held it before.
-        while self.is_held.swap(true, Ordering::Acquire) {
-            spin_loop();
-        }
+        self.hold();
         // SAFETY: this thread holds the lock.
         let action = unsafe { &mut *self.action.get() };
         let result = access(action.get_or_insert_with(nothing));
-        self.is_held.store(false, Ordering::Release); // Ordering: Release, partner: the Acquire above.
+        self.let_go();
         set_mask(&before);
         result
+    }
+
+    /// Takes the lock. All signals are blocked.
+    fn hold(&self) {
+        // Ordering: Acquire, partner: the Release of who held it before.
+        while self.is_held.swap(true, Ordering::Acquire) {
+            spin_loop();
+        }
+    }
+
+    fn let_go(&self) {
+        self.is_held.store(false, Ordering::Release); // Ordering: Release, partner: the Acquire above.
+    }
+}
+
+/// The mask that a thread had before it began to fork: who holds all the places may access it.
+struct Forker(UnsafeCell<Option<sigset_t>>);
+
+// SAFETY: it is accessed by who holds all the places only.
+unsafe impl Sync for Forker {}
+
+static FORKER: Forker = Forker(UnsafeCell::new(None));
+
+/// Before a fork: nobody is inside a place while it happens, or the child would find it held for ever.
+pub(crate) fn hold_all() {
+    let before = block_all();
+    WANTED.iter().for_each(Place::hold);
+    // SAFETY: this thread holds all the places.
+    unsafe { *FORKER.0.get() = Some(before) };
+}
+
+/// After it, in the parent and in the child.
+pub(crate) fn let_go_of_all() {
+    // SAFETY: this thread holds all the places.
+    let before = unsafe { &mut *FORKER.0.get() }.take();
+    WANTED.iter().for_each(Place::let_go);
+    if let Some(before) = before {
+        set_mask(&before);
     }
 }
 
@@ -111,6 +155,31 @@ pub(crate) fn unblocked(mut set: sigset_t) -> sigset_t {
     set
 }
 
+/// The same with their marks in their places.
+fn marked(set: sigset_t) -> sigset_t {
+    unblocked(with_marks(set))
+}
+
+/// A set, with the marks of those in it that are taken.
+pub(crate) fn with_marks(mut set: sigset_t) -> sigset_t {
+    for (signal, mark) in TAKEN.into_iter().zip(MARKS) {
+        if has(&set, signal) {
+            // SAFETY: it writes to our set.
+            unsafe { libc::sigaddset(&raw mut set, mark) };
+        }
+    }
+    set
+}
+
+fn mark_of(signal: c_int) -> c_int {
+    if signal == libc::SIGILL { MARKS[0] } else { MARKS[1] }
+}
+
+fn has(set: &sigset_t, signal: c_int) -> bool {
+    // SAFETY: it reads the set.
+    unsafe { libc::sigismember(set, signal) == 1 }
+}
+
 /// Installs the trap for both signals; what was installed before is the program's from now on.
 pub(crate) fn take() {
     for signal in TAKEN {
@@ -145,25 +214,27 @@ pub(crate) unsafe fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut 
     });
     // SAFETY: the kernel's, or the trap's own.
     let is_a_fault = unsafe { (*info).si_code } > 0;
+    // SAFETY: the context is nobody else's until the handler returns.
+    let mask_before = unsafe { (*context.cast::<ucontext_t>()).uc_sigmask };
+    if is_a_fault && has(&mask_before, mark_of(signal)) {
+        return die(signal);
+    }
     match action.sa_sigaction {
         libc::SIG_IGN if !is_a_fault => {}
         libc::SIG_DFL | libc::SIG_IGN => die(signal),
         handler => {
-            // SAFETY: the context is nobody else's until the handler returns.
-            let mut mask = unsafe { (*context.cast::<ucontext_t>()).uc_sigmask };
+            let mut mask = mask_before;
             for one in 1..=64 {
-                // SAFETY: both sets are ours.
-                if unsafe { libc::sigismember(&raw const action.sa_mask, one) } == 1 {
-                    // SAFETY: as above.
+                if has(&action.sa_mask, one) {
+                    // SAFETY: the set is ours.
                     unsafe { libc::sigaddset(&raw mut mask, one) };
                 }
             }
-            // A handler of one may meet a trap by the other; a fault of its own kind ends the program, as ever.
-            mask = unblocked(mask);
             if action.sa_flags & libc::SA_NODEFER == 0 {
                 // SAFETY: as above.
                 unsafe { libc::sigaddset(&raw mut mask, signal) };
             }
+            let mask = marked(mask);
             set_mask(&mask);
             // SAFETY: the program has said that this is a handler of this signal; with SA_SIGINFO it takes all three,
             // and without, what is more than it takes stands in registers that it does not look at.

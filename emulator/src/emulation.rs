@@ -1,7 +1,7 @@
 //! What there is once in a process: the queues, and where their portals are mapped. Everything that signal handlers and
 //! interposed functions begin with.
 //!
-//! It is made when the library is loaded, from the same sysfs that programs read, so there is one description of the
+//! It is made when the library is loaded, from the sysfs that programs read, so there is one description of the
 //! device. In a forked child all of it is made anew ([`renew`]): a child has no device thread, no portal, and nothing
 //! under way.
 #![expect(unsafe_code, reason = "a pointer that signal handlers read")]
@@ -14,13 +14,13 @@ use memring::dsa::{Roots, discover};
 use crate::page::Page;
 use crate::queue::{Identity, Queue};
 use crate::settings::Settings;
-use crate::{layout, node, process};
+use crate::{layout, process};
 
 /// All of it, or null before it is made and in programs that are not emulated for.
 static EMULATION: AtomicPtr<Emulation> = AtomicPtr::new(ptr::null_mut());
 
-/// How many portals a process can have.
-const MOST_PORTALS: usize = 64;
+/// How many places for portals a process has from the beginning, and gets whenever they are taken.
+const PORTALS: usize = 64;
 
 /// The emulation. It is never freed: a handler may look at it at any time.
 #[derive(Debug)]
@@ -30,7 +30,42 @@ pub(crate) struct Emulation {
     pub(crate) page: Page,
     /// The process that it is for.
     process: u32,
-    portals: [Portal; MOST_PORTALS],
+    portals: Portals,
+}
+
+/// Places for portals, and further ones, which are never freed.
+#[derive(Debug)]
+struct Portals {
+    places: [Portal; PORTALS],
+    /// Null, or leaked.
+    further: AtomicPtr<Portals>,
+}
+
+impl Portals {
+    fn new() -> Self {
+        Self { places: core::array::from_fn(|_| Portal::default()), further: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    fn further(&self) -> Option<&Self> {
+        let further = self.further.load(Ordering::Acquire); // Ordering: Acquire, partner: the Release in `extend`.
+        // SAFETY: it is null, or was leaked and so lives for good; it is shared only.
+        unsafe { further.as_ref() }
+    }
+
+    /// All the places.
+    fn iter(&self) -> impl Iterator<Item = &Portal> {
+        std::iter::successors(Some(self), |portals| portals.further()).flat_map(|portals| &portals.places)
+    }
+
+    /// Adds places at the end.
+    fn extend(&self) {
+        let new = Box::into_raw(Box::new(Self::new()));
+        let mut last = self;
+        // Ordering: AcqRel, partner: the Acquire in `further`.
+        while last.further.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            last = last.further().unwrap_or(last);
+        }
+    }
 }
 
 /// A place for a mapped portal.
@@ -40,8 +75,8 @@ struct Portal {
     address: AtomicUsize,
     /// Which of the queues.
     queue: AtomicUsize,
-    /// A copy of its file, which keeps a dedicated queue taken, plus one; 0 if there is none.
-    file: AtomicUsize,
+    /// The address that it had, while it is being unmapped; 0: it is not.
+    leaves: AtomicUsize,
 }
 
 const BEING_FILLED: usize = 1;
@@ -58,7 +93,8 @@ pub(crate) fn current() -> Option<&'static Emulation> {
 /// Makes the emulation, when the library is loaded. False: there is none to make.
 pub(crate) fn make(settings: Settings) -> bool {
     let Some(page) = Page::map(settings.page.as_deref()) else { return false };
-    let found = discover(&Roots::from_env());
+    // The emulation's own, whatever the program is told by its environment.
+    let found = discover(&Roots::system());
     let identities: Vec<Identity> = found.usable.iter().filter_map(Identity::of).collect();
     publish(Emulation::new(identities, settings, page));
     true
@@ -69,9 +105,6 @@ pub(crate) fn renew() {
     let before = EMULATION.load(Ordering::Acquire); // Ordering: as in `current`.
     // SAFETY: as in `current`.
     let Some(before) = (unsafe { before.as_ref() }) else { return };
-    for portal in &before.portals {
-        close_copy(portal.file.load(Ordering::Relaxed)); // Ordering: Relaxed: a child has one thread.
-    }
     let identities = before.queues.iter().map(|queue| queue.identity.clone()).collect();
     publish(Emulation::new(identities, before.settings.clone(), before.page));
 }
@@ -81,18 +114,12 @@ fn publish(emulation: Emulation) {
     EMULATION.store(Box::leak(Box::new(emulation)), Ordering::Release);
 }
 
-fn close_copy(file: usize) {
-    if let Some(fd) = file.checked_sub(1).and_then(|fd| libc::c_int::try_from(fd).ok()) {
-        node::close(fd);
-    }
-}
-
 impl Emulation {
     fn new(identities: Vec<Identity>, settings: Settings, page: Page) -> Self {
         let queue = |identity| Queue::new(identity, page, settings.clone());
         Self {
             queues: identities.into_iter().map(queue).collect(),
-            portals: core::array::from_fn(|_| Portal::default()),
+            portals: Portals::new(),
             process: std::process::id(),
             settings,
             page,
@@ -107,40 +134,67 @@ impl Emulation {
         self.queues.get(portal.queue.load(Ordering::Relaxed)) // Ordering: by the address.
     }
 
-    /// A portal of the queue was mapped. False: there is no place for it.
-    pub(crate) fn mapped(&self, address: usize, queue: &Queue, copy: Option<libc::c_int>) -> bool {
+    /// A portal of the queue was mapped.
+    pub(crate) fn mapped(&self, address: usize, queue: &Queue) {
         let take = |portal: &&Portal| {
-            // Ordering: AcqRel, partner: the Release in `unmapped`, after the place's last use.
+            // Ordering: AcqRel, partner: the Release in `settle`, after the place's last use.
             portal.address.compare_exchange(0, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        let Some(portal) = self.portals.iter().find(take) else { return false };
+        let portal = loop {
+            if let Some(portal) = self.portals.iter().find(take) {
+                break portal;
+            }
+            self.portals.extend();
+        };
         let index = self.queues.iter().position(|one| ptr::eq(one, queue)).unwrap_or(usize::MAX);
-        // Ordering: Relaxed, both: by the address, below.
-        portal.queue.store(index, Ordering::Relaxed);
-        portal.file.store(copy.and_then(|fd| usize::try_from(fd + 1).ok()).unwrap_or(0), Ordering::Relaxed);
+        portal.queue.store(index, Ordering::Relaxed); // Ordering: Relaxed: by the address, below.
         portal.address.store(address, Ordering::Release); // Ordering: Release, partner: the Acquire of who looks.
         self.page.add(layout::MAPPED, 1);
-        true
     }
 
-    /// These addresses were unmapped: the portals among them are gone, when the device is done.
-    pub(crate) fn unmapped(&self, address: usize, len: usize) {
+    /// Whether there are portals among these addresses.
+    pub(crate) fn has_portals(&self, address: usize, len: usize) -> bool {
+        let range = address..address.saturating_add(len);
+        // Ordering: as in `portal`.
+        self.portals.iter().any(|portal| range.contains(&portal.address.load(Ordering::Acquire)))
+    }
+
+    /// These addresses are about to be unmapped: the portals among them are nobody's from now on, and the device is
+    /// done. What becomes of them is for [`settle`](Self::settle) to say.
+    ///
+    /// It comes before the unmapping: after that, another thread's new portal may have the address.
+    pub(crate) fn take_out(&self, address: usize, len: usize) {
         let end = address.saturating_add(len);
-        for portal in &self.portals {
+        for portal in self.portals.iter() {
             let at = portal.address.load(Ordering::Acquire); // Ordering: as in `portal`.
             // Ordering: AcqRel: who gets it has the place to itself.
             let is_ours = at > BEING_FILLED
                 && (address..end).contains(&at)
                 && portal.address.compare_exchange(at, BEING_FILLED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if is_ours {
-                // Ordering: Relaxed, both: by the address.
-                let queue = self.queues.get(portal.queue.load(Ordering::Relaxed));
-                let file = portal.file.swap(0, Ordering::Relaxed);
-                portal.address.store(0, Ordering::Release); // Ordering: Release, partner: who takes it in `mapped`.
-                if let Some(queue) = queue {
+                let queue = portal.queue.load(Ordering::Relaxed); // Ordering: by the address.
+                if let Some(queue) = self.queues.get(queue) {
                     queue.wait_until_idle();
                 }
-                close_copy(file);
+                // Ordering: Release, partner: the Acquire in `settle`, by whichever thread.
+                portal.leaves.store(at, Ordering::Release);
+            }
+        }
+    }
+
+    /// Says where what was taken out of these addresses is now: where it was, elsewhere, or, by 0, nowhere.
+    pub(crate) fn settle(&self, address: usize, len: usize, is_now_at: impl Fn(usize) -> usize) {
+        let end = address.saturating_add(len);
+        for portal in self.portals.iter() {
+            // Ordering: Acquire, partner: the Release in `take_out`.
+            let at = portal.leaves.load(Ordering::Acquire);
+            // Ordering: AcqRel: who gets it has the place to itself.
+            if at != 0
+                && (address..end).contains(&at)
+                && portal.leaves.compare_exchange(at, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
+                // Ordering: Release, partner: who takes it in `mapped`, or looks in `portal`.
+                portal.address.store(is_now_at(at), Ordering::Release);
             }
         }
     }

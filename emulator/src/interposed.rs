@@ -2,6 +2,9 @@
 //!
 //! Each looks whether the emulation is concerned, and passes on all else as it came. Where there is no emulation, all
 //! of them do nothing but that.
+//!
+//! A thread may be cancelled in open, close and write: these unwind, and hold nothing then that would have to be
+//! dropped.
 #![expect(unsafe_code, reason = "functions with the names of C's, called by C")]
 
 use std::ptr;
@@ -20,7 +23,7 @@ macro_rules! opens {
             ///
             /// As in C.
             #[unsafe(no_mangle)]
-            pub unsafe extern "C" fn $name(
+            pub unsafe extern "C-unwind" fn $name(
                 $($folder: c_int,)?
                 path: *const c_char,
                 flags: c_int
@@ -51,7 +54,7 @@ opens! {
 
 /// Closes a file.
 #[unsafe(no_mangle)]
-pub extern "C" fn close(fd: c_int) -> c_int {
+pub extern "C-unwind" fn close(fd: c_int) -> c_int {
     node::close(fd)
 }
 
@@ -61,7 +64,7 @@ pub extern "C" fn close(fd: c_int) -> c_int {
 ///
 /// As in C.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
     let queue = current().and_then(|emulation| node::queue_of(emulation, fd));
     let Some(queue) = queue else {
         // SAFETY: the caller's contract.
@@ -100,13 +103,33 @@ macro_rules! maps {
 maps! { mmap mmap64 }
 
 unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void {
+    let Some(emulation) = current().filter(|_| flags & libc::MAP_FIXED != 0) else {
+        // SAFETY: the caller's contract.
+        return unsafe { map_anew(address, len, prot, flags, fd, offset) };
+    };
+    // What was there is unmapped.
+    emulation.take_out(address.addr(), len);
+    // SAFETY: the caller's contract.
+    let mapped = unsafe { map_anew(address, len, prot, flags, fd, offset) };
+    emulation.settle(address.addr(), len, |at| if mapped == libc::MAP_FAILED { at } else { 0 });
+    mapped
+}
+
+unsafe fn map_anew(
+    address: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
     let of_file = if flags & libc::MAP_ANONYMOUS == 0 { current() } else { None };
     let found = of_file.and_then(|emulation| Some((emulation, node::queue_of(emulation, fd)?)));
     let Some((emulation, queue)) = found else {
         // SAFETY: the caller's contract.
         return unsafe { real::mmap(address, len, prot, flags, fd, offset) };
     };
-    if let Err(errno) = node::may_be_mapped(emulation, fd, len) {
+    if let Err(errno) = node::may_be_mapped(queue, fd, len, (prot, flags)) {
         real::set_errno(errno);
         return libc::MAP_FAILED;
     }
@@ -117,12 +140,7 @@ unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: 
         return mapped;
     }
     process::keep_from_children(mapped.expose_provenance() as u64, process::PAGE);
-    if !node::mapped(emulation, queue, fd, mapped.expose_provenance()) {
-        // SAFETY: it was mapped here, and nobody knows of it.
-        unsafe { real::munmap(mapped, len) };
-        real::set_errno(libc::ENOMEM);
-        return libc::MAP_FAILED;
-    }
+    node::mapped(emulation, queue, mapped.expose_provenance());
     mapped
 }
 
@@ -133,12 +151,56 @@ unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: 
 /// As in C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn munmap(address: *mut c_void, len: size_t) -> c_int {
+    let Some(emulation) = current() else {
+        // SAFETY: the caller's contract.
+        return unsafe { real::munmap(address, len) };
+    };
+    emulation.take_out(address.addr(), len);
     // SAFETY: the caller's contract.
     let result = unsafe { real::munmap(address, len) };
-    if let (0, Some(emulation)) = (result, current()) {
-        emulation.unmapped(address.addr(), len);
-    }
+    emulation.settle(address.addr(), len, |at| if result == 0 { 0 } else { at });
     result
+}
+
+/// Moves memory to other addresses, and portals, which cannot grow. The last argument may not be there: then what its
+/// register holds is not looked at.
+///
+/// # Safety
+///
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    let Some(emulation) = current() else {
+        // SAFETY: the caller's contract.
+        return unsafe { real::mremap(old, old_len, new_len, flags, new) };
+    };
+    if emulation.has_portals(old.addr(), old_len.max(1)) && new_len > old_len {
+        real::set_errno(if old_len == 0 { libc::EINVAL } else { libc::EFAULT });
+        return libc::MAP_FAILED;
+    }
+    let is_fixed = flags & libc::MREMAP_FIXED != 0;
+    if is_fixed {
+        emulation.take_out(new.addr(), new_len);
+    }
+    emulation.take_out(old.addr(), old_len);
+    // SAFETY: the caller's contract.
+    let moved = unsafe { real::mremap(old, old_len, new_len, flags, new) };
+    let is_moved = moved != libc::MAP_FAILED;
+    emulation.settle(old.addr(), old_len, |at| match at - old.addr() {
+        _ if !is_moved => at,
+        offset if offset < new_len => moved.addr() + offset,
+        _ => 0,
+    });
+    if is_fixed {
+        emulation.settle(new.addr(), new_len, |at| if is_moved { 0 } else { at });
+    }
+    moved
 }
 
 /// Says what is done at a signal.
@@ -214,8 +276,9 @@ macro_rules! masks {
             pub unsafe extern "C" fn $name(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
                 // SAFETY: it is null or a set, by the caller's contract.
                 let mut wanted = unsafe { set.as_ref() }.copied();
-                if how != libc::SIG_UNBLOCK && current().is_some() {
-                    wanted = wanted.map(actions::unblocked);
+                if current().is_some() {
+                    let is_to_block = how != libc::SIG_UNBLOCK;
+                    wanted = wanted.map(if is_to_block { actions::unblocked } else { actions::with_marks });
                 }
                 let set = wanted.as_ref().map_or(ptr::null(), ptr::from_ref);
                 // SAFETY: the caller's contract; the set is a copy.
@@ -231,8 +294,19 @@ masks! {
     sigprocmask: |errno| if errno == 0 { 0 } else { real::failed(errno) };
 }
 
+/// What comes before a fork.
+pub(crate) extern "C" fn forks() {
+    actions::hold_all();
+}
+
+/// What follows a fork, in the parent.
+pub(crate) extern "C" fn has_forked() {
+    actions::let_go_of_all();
+}
+
 /// What follows a fork, in the child.
 pub(crate) extern "C" fn forked() {
-    node::inherit();
     emulation::renew();
+    // Handlers may run from here on.
+    actions::let_go_of_all();
 }

@@ -61,10 +61,12 @@ static LOADED: extern "C" fn() = loaded;
 
 extern "C" fn loaded() {
     let Some(settings) = settings::Settings::from_env() else { return };
+    real::remember_stderr(settings.is_traced);
     if !emulation::make(settings) {
         return;
     }
     actions::take();
-    // SAFETY: the function is there as long as the process.
-    unsafe { libc::pthread_atfork(None, None, Some(interposed::forked)) };
+    let (before, parent, child) = (interposed::forks, interposed::has_forked, interposed::forked);
+    // SAFETY: the functions are there as long as the process.
+    unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
 }

@@ -3,7 +3,8 @@
 //! | call | here |
 //! |---|---|
 //! | open | EBUSY if another has the dedicated queue; ENXIO when it was taken away |
-//! | mmap | EINVAL beyond a page; EPERM in a child that inherited the file, or with `no-mmap` |
+//! | mmap | EACCES to write, if it was opened to be read; EINVAL beyond a page; EPERM in a child that inherited the |
+//! | | file, or with `no-mmap` |
 //! | write | descriptor by descriptor; a short count if it stops, or, if at the first, one of these: |
 //! | | EFAULT; EPERM in a child; EAGAIN for a shared queue that stays full; EINVAL for a BATCH on version 1, or a |
 //! | | record's address that is no multiple of 32 |
@@ -11,8 +12,11 @@
 //! | close, munmap | the last one waits until the device is done |
 //!
 //! A file is known by its device and inode numbers, so it may come by any path. That a dedicated queue is taken is a
-//! lock (flock) on its file: it lasts as long as somebody has that open file, in whichever process. A mapping holds a
-//! copy of it.
+//! lock (flock) on its file: it lasts as long as somebody has that open file, in whichever process. A mapping has it,
+//! too.
+//!
+//! Whose an open file is, is written on it (F_SETOWN), as the driver keeps it with the file. What comes by a way that
+//! is not interposed is opened, as far as the driver is concerned, when it is first mapped or written to.
 //!
 //! Source: Linux `drivers/dma/idxd/cdev.c`.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
@@ -21,7 +25,6 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::c_int;
 use memring::dsa::{CompletionRecord, Descriptor, DsaOpcode, Mode, VERSION_1};
@@ -30,47 +33,44 @@ use crate::emulation::{Emulation, current};
 use crate::queue::Queue;
 use crate::{device, layout, process, real};
 
-/// Files that this process opened, and those that it inherited by a fork, by their numbers.
-static OPENED: Numbers = Numbers::new();
-static INHERITED: Numbers = Numbers::new();
+/// Whose an open file is.
+enum Whose {
+    /// This process has opened it.
+    Ours,
+    /// Another one has.
+    Anothers,
+    /// It was opened by a way that is not interposed, as fopen, and not used yet.
+    Nobodys,
+}
 
-/// A set of file numbers. Those beyond 1023 are in none.
-struct Numbers([AtomicU64; 16]);
-
-impl Numbers {
-    const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; 16])
-    }
-
-    fn word(&self, fd: c_int) -> Option<(&AtomicU64, u64)> {
-        let fd = usize::try_from(fd).ok()?;
-        Some((self.0.get(fd / 64)?, 1 << (fd % 64)))
-    }
-
-    fn insert(&self, fd: c_int) {
-        if let Some((word, bit)) = self.word(fd) {
-            word.fetch_or(bit, Ordering::Relaxed); // Ordering: Relaxed: who gets a number from whom is theirs to order.
-        }
-    }
-
-    fn remove(&self, fd: c_int) {
-        if let Some((word, bit)) = self.word(fd) {
-            word.fetch_and(!bit, Ordering::Relaxed); // Ordering: as above.
-        }
-    }
-
-    fn contains(&self, fd: c_int) -> bool {
-        // Ordering: as above.
-        self.word(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+/// Whose an open file is, by the owner and the signal that `mark` has given it: these belong to the open file, whatever
+/// its numbers are, and in whichever process.
+fn whose(fd: c_int) -> Whose {
+    // SAFETY: it takes numbers.
+    let owner = unsafe { libc::fcntl(fd, libc::F_GETOWN) };
+    // SAFETY: it takes numbers.
+    let signal = unsafe { libc::fcntl(fd, F_GETSIG) };
+    match owner {
+        _ if owner == this_process() => Whose::Ours,
+        // That is also said of an owner that has ended.
+        0 if signal == 0 => Whose::Nobodys,
+        _ => Whose::Anothers,
     }
 }
 
-/// In a child: what was opened is another's.
-pub(crate) fn inherit() {
-    for (opened, inherited) in OPENED.0.iter().zip(&INHERITED.0) {
-        // Ordering: Relaxed: a child has one thread.
-        inherited.fetch_or(opened.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-    }
+const F_SETSIG: c_int = 10;
+const F_GETSIG: c_int = 11;
+
+/// Makes an open file this process's. The file never sends the signal.
+fn mark(fd: c_int) {
+    // SAFETY: it takes numbers.
+    unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGIO) };
+    // SAFETY: it takes numbers.
+    unsafe { libc::fcntl(fd, libc::F_SETOWN, this_process()) };
+}
+
+fn this_process() -> c_int {
+    c_int::try_from(std::process::id()).unwrap_or(0)
 }
 
 /// The numbers of the file at a path.
@@ -100,20 +100,35 @@ pub(crate) fn queue_of(emulation: &'static Emulation, fd: c_int) -> Option<&'sta
 pub(crate) fn opened(fd: c_int) -> c_int {
     let Some(emulation) = current() else { return fd };
     let Some(queue) = queue_of(emulation, fd) else { return fd };
-    if emulation.page.is_disabled() {
+    if let Err(errno) = claim(queue, fd) {
         real::close(fd);
-        return real::failed(libc::ENXIO);
+        return real::failed(errno);
+    }
+    fd
+}
+
+/// Does what the driver does when a file is opened: an error number, if that is refused.
+fn claim(queue: &Queue, fd: c_int) -> Result<(), c_int> {
+    if queue.page.is_disabled() {
+        return Err(libc::ENXIO);
     }
     let is_dedicated = queue.identity.capabilities.mode == Mode::Dedicated;
     // SAFETY: it takes numbers.
     if is_dedicated && unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        real::close(fd);
-        return real::failed(libc::EBUSY);
+        return Err(libc::EBUSY);
     }
-    emulation.page.add(layout::OPENED, 1);
-    INHERITED.remove(fd);
-    OPENED.insert(fd);
-    fd
+    queue.page.add(layout::OPENED, 1);
+    mark(fd);
+    Ok(())
+}
+
+/// Whether this process may use the file: an error number, if not.
+fn may_be_used(queue: &Queue, fd: c_int) -> Result<(), c_int> {
+    match whose(fd) {
+        Whose::Ours => Ok(()),
+        Whose::Anothers => Err(libc::EPERM),
+        Whose::Nobodys => claim(queue, fd),
+    }
 }
 
 /// Closes a file.
@@ -124,41 +139,43 @@ pub(crate) fn close(fd: c_int) -> c_int {
     {
         queue.wait_until_idle();
     }
-    OPENED.remove(fd);
-    INHERITED.remove(fd);
     real::close(fd)
 }
 
+/// For what a file was opened: O_RDONLY, O_WRONLY or O_RDWR.
+fn access_of(fd: c_int) -> c_int {
+    // SAFETY: it takes numbers.
+    unsafe { libc::fcntl(fd, libc::F_GETFL) & libc::O_ACCMODE }
+}
+
 /// What stands in the way of mapping a queue's portal: an error number.
-pub(crate) fn may_be_mapped(emulation: &Emulation, fd: c_int, len: usize) -> Result<(), c_int> {
+pub(crate) fn may_be_mapped(queue: &Queue, fd: c_int, len: usize, (prot, flags): (c_int, c_int)) -> Result<(), c_int> {
+    // The kernel would look at what was asked for, and it is asked for less.
+    let is_shared = flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
+    if is_shared && prot & libc::PROT_WRITE != 0 && access_of(fd) == libc::O_RDONLY {
+        return Err(libc::EACCES);
+    }
     if len > 4096 {
         return Err(libc::EINVAL);
     }
-    if emulation.settings.refuses_mmap || INHERITED.contains(fd) {
+    if queue.settings.refuses_mmap {
         return Err(libc::EPERM);
     }
-    Ok(())
+    may_be_used(queue, fd)
 }
 
-/// A queue's portal was mapped by this file. False: there are too many.
-pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, fd: c_int, address: usize) -> bool {
+/// A queue's portal was mapped.
+pub(crate) fn mapped(emulation: &'static Emulation, queue: &'static Queue, address: usize) {
     device::start(queue);
-    let is_dedicated = queue.identity.capabilities.mode == Mode::Dedicated;
-    // SAFETY: it takes numbers; the copy is ours.
-    let copy = is_dedicated.then(|| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 64) });
-    emulation.mapped(address, queue, copy.filter(|fd| *fd >= 0))
+    emulation.mapped(address, queue);
 }
 
 /// Writes descriptors: how many bytes were taken, or an error number.
 pub(crate) fn write(queue: &'static Queue, fd: c_int, address: u64, len: usize) -> Result<usize, c_int> {
-    // SAFETY: it takes numbers.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    if flags & libc::O_ACCMODE == libc::O_RDONLY {
+    if access_of(fd) == libc::O_RDONLY {
         return Err(libc::EBADF);
     }
-    if INHERITED.contains(fd) {
-        return Err(libc::EPERM);
-    }
+    may_be_used(queue, fd)?;
     device::start(queue);
     let mut taken = 0;
     for at in (0..len / Descriptor::BYTES).map(|number| number * Descriptor::BYTES) {

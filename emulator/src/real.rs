@@ -4,14 +4,20 @@
 //! So nothing need be looked up at run time, and all of it is as async-signal-safe as it is in the C library.
 #![expect(unsafe_code, reason = "declares functions of the C library, and makes system calls")]
 
+use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_char, c_int, c_long, c_uint, c_void, off_t, sigset_t, size_t, ssize_t};
 
-unsafe extern "C" {
+// They are points where a thread may be cancelled, which unwinds its stack.
+unsafe extern "C-unwind" {
     fn __open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
     fn __close(fd: c_int) -> c_int;
     fn __write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t;
+}
+
+unsafe extern "C" {
     fn __sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int;
 }
 
@@ -48,10 +54,49 @@ pub(crate) unsafe fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
     unsafe { __write(fd, bytes, len) }
 }
 
-/// Writes a text to stderr, as far as it takes it.
+/// Stderr as it was when the library was loaded: the device and inode numbers of its file, which are zero if there was
+/// none, and the number of a copy.
+static STDERR: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Remembers what stderr is. With a copy it can be written to also when the program has closed it, or has put something
+/// else there.
+pub(crate) fn remember_stderr(with_copy: bool) {
+    // So high that programs do not meet it, unless their limit is low.
+    const HIGH: c_int = 1000;
+    let Some((device, inode)) = identity(2) else { return };
+    // SAFETY: it takes numbers; the copy is ours.
+    let copy_from = |lowest: c_int| unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, lowest) };
+    let copy = if with_copy { Some(copy_from(HIGH)).filter(|fd| *fd >= 0).unwrap_or_else(|| copy_from(64)) } else { 2 };
+    for (word, value) in STDERR.iter().zip([device, inode, u64::try_from(copy).unwrap_or(2)]) {
+        word.store(value, Ordering::Relaxed); // Ordering: Relaxed: there is one thread.
+    }
+}
+
+/// Writes a text to stderr, as far as it takes it: to the file that it was when the library was loaded, and to none
+/// that the program has put at a number since.
 pub(crate) fn to_stderr(text: &[u8]) {
-    // SAFETY: the bytes are borrowed for as long.
-    unsafe { __write(2, text.as_ptr().cast(), text.len()) };
+    // Ordering: Relaxed: they were stored before there was another thread.
+    let [device, inode, copy] = [0, 1, 2].map(|at| STDERR.get(at).map_or(0, |word| word.load(Ordering::Relaxed)));
+    let is_it = |fd: &c_int| identity(*fd) == Some((device, inode)) && inode != 0;
+    if let Some(fd) = [c_int::try_from(copy).unwrap_or(2), 2].into_iter().find(is_it) {
+        // SAFETY: the bytes are borrowed for as long.
+        unsafe { __write(fd, text.as_ptr().cast(), text.len()) };
+    }
+}
+
+/// The device and inode numbers of an open file.
+fn identity(fd: c_int) -> Option<(u64, u64)> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let errno = errno();
+    // SAFETY: the kernel writes to our buffer.
+    let found = unsafe { libc::fstat(fd, status.as_mut_ptr()) };
+    set_errno(errno);
+    if found != 0 {
+        return None;
+    }
+    // SAFETY: it was written to.
+    let status = unsafe { status.assume_init() };
+    Some((status.st_dev, status.st_ino))
 }
 
 /// mmap(2).
@@ -80,6 +125,23 @@ pub(crate) unsafe fn mmap(
 pub(crate) unsafe fn munmap(address: *mut c_void, len: size_t) -> c_int {
     // SAFETY: the caller's contract.
     to_int(unsafe { libc::syscall(libc::SYS_munmap, address, len) })
+}
+
+/// mremap(2).
+///
+/// # Safety
+///
+/// As in C.
+pub(crate) unsafe fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    new_len: size_t,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: the caller's contract.
+    let mapped = unsafe { libc::syscall(libc::SYS_mremap, old, old_len, new_len, flags, new) };
+    ptr::with_exposed_provenance_mut(mapped.cast_unsigned().try_into().unwrap_or(usize::MAX))
 }
 
 /// sigaction(2).

@@ -95,8 +95,8 @@ enum End {
     Protection,
 }
 
-/// The handler of SIGILL and SIGSEGV.
-pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+/// The handler of SIGILL and SIGSEGV. What the program's own does may unwind through it.
+pub(crate) extern "C-unwind" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let errno = real::errno();
     // SAFETY: with SA_SIGINFO the kernel passes information that lives until the handler returns.
     let is_a_fault = unsafe { (*info).si_code } > 0;

@@ -165,3 +165,50 @@ fn blocked_inside() {
     .join()
     .unwrap();
 }
+
+/// A child that is forked while another thread is inside sigaction has handlers, too.
+#[test]
+fn are_changed_while_others_fork() {
+    passes(&[], "handlers::forks_inside");
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn forks_inside() {
+    const CHILDREN: usize = 1500;
+    let is_over = AtomicI32::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while is_over.load(Ordering::SeqCst) == 0 {
+                told(libc::SIGSEGV);
+            }
+        });
+        for _ in 0..CHILDREN {
+            // SAFETY: the child asks, and leaves by `_exit`.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                told(libc::SIGSEGV);
+                // SAFETY: it ends the child.
+                unsafe { libc::_exit(0) };
+            }
+            let mut status = 0;
+            // SAFETY: the child is ours.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            if status != 0 {
+                is_over.store(1, Ordering::SeqCst);
+            }
+            assert_eq!(status, 0);
+        }
+        is_over.store(1, Ordering::SeqCst);
+    });
+}
+
+/// What is installed.
+fn told(signal: c_int) -> libc::sigaction {
+    // SAFETY: all its fields are integers, or an optional function.
+    let mut action: libc::sigaction = unsafe { zeroed() };
+    // SAFETY: it writes to ours.
+    assert_eq!(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) }, 0);
+    action
+}

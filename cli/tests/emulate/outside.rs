@@ -16,7 +16,7 @@ pub(crate) fn emulate(options: &[&str]) -> Command {
 /// The same, and a program that does not end in time is ended, with everything that it has started.
 pub(crate) fn emulate_in_time(options: &[&str]) -> Command {
     let mut command = emulate(options);
-    command.args(["timeout", "100"]);
+    command.args(["timeout", "-k", "1", "100"]);
     command
 }
 
@@ -50,11 +50,17 @@ pub(crate) fn is_possible() -> bool {
 /// is not possible here.
 #[track_caller]
 pub(crate) fn passes(options: &[&str], test: &str) -> Option<String> {
+    passes_with(options, test, &[])
+}
+
+/// The same, with more in the environment.
+#[track_caller]
+pub(crate) fn passes_with(options: &[&str], test: &str, variables: &[(&str, &str)]) -> Option<String> {
     if !is_possible() {
         return None;
     }
     let mut command = emulate_in_time(options);
-    command.arg(env::current_exe().unwrap());
+    command.arg(env::current_exe().unwrap()).envs(variables.iter().copied());
     command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads", "1"]);
     let (output, stdout, stderr) = run(command);
     let is_passed = output.status.success() && stdout.contains("1 passed");

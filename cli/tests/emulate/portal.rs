@@ -43,8 +43,13 @@ pub(crate) fn map() -> u64 {
 }
 
 pub(crate) fn unmap(portal: u64) {
+    try_unmap(portal, 4096).unwrap();
+}
+
+pub(crate) fn try_unmap(portal: u64, len: usize) -> std::io::Result<()> {
     // SAFETY: it was mapped by `map`, and nobody uses it any more.
-    assert_eq!(unsafe { libc::munmap(ptr::with_exposed_provenance_mut(usize::try_from(portal).unwrap()), 4096) }, 0);
+    let result = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(usize::try_from(portal).unwrap()), len) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// True: accepted.
