@@ -23,7 +23,7 @@ pub(crate) const DROPPED: usize = 6;
 pub(crate) const MAPPED: usize = 7;
 /// Processes that opened a queue.
 pub(crate) const OPENED: usize = 8;
-/// UMONITOR, UMWAIT and TPAUSE.
+/// UMWAIT and TPAUSE.
 pub(crate) const WAITED: usize = 9;
 /// Completion records that were written.
 pub(crate) const RECORDS: usize = 10;
