@@ -72,6 +72,23 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Waits until every other thread has begun, and has nothing to do: one that begins allocates.
+fn until_others_sleep() {
+    let sleeps = |task: &fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // proc(5): the state stands behind the name, which may have brackets of its own. Who has ended has none.
+        stat.rsplit_once(')').is_none_or(|(_, fields)| fields.trim_start().starts_with('S'))
+    };
+    let mine = fs::read_link("/proc/thread-self").expect("procfs");
+    loop {
+        let tasks = fs::read_dir("/proc/self/task").expect("procfs").flatten();
+        if tasks.filter(|task| Some(task.file_name().as_os_str()) != mine.file_name()).all(|task| sleeps(&task)) {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Runs `body`; the calls of the allocator meanwhile, by all threads.
 fn calls_during(body: impl FnOnce()) -> u64 {
     let before = ALLOCATOR.calls.load(Ordering::SeqCst);

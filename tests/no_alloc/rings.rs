@@ -13,7 +13,7 @@ use memring::future::Memset;
 use memring::queue::{Arm, Drive, Driver};
 use memring::{Operation, Ring, RingBuilder};
 
-use super::{Keeper, ROUNDS, calls_during};
+use super::{Keeper, ROUNDS, calls_during, until_others_sleep};
 
 const ENTRIES: usize = 16;
 /// As many again stand in line.
@@ -134,6 +134,7 @@ impl Rings {
             assert!(begin.elapsed() < Duration::from_secs(60), "a driver never works: {:?}", self.ring.stats());
             self.round();
         }
+        until_others_sleep();
         let calls = calls_during(|| (0..ROUNDS).for_each(|_| self.round()));
         assert_eq!(calls, 0, "calls of the allocator in {ROUNDS} rounds of a ring");
     }

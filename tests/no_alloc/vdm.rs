@@ -4,9 +4,10 @@
 use std::task::Waker;
 
 use memring::OpFlags;
-use memring::vdm::{Notifier, OperationResult, State, Vdm};
+use memring::dsa::Dsa;
+use memring::vdm::{BuildError, Notifier, OperationResult, State, Vdm};
 
-use super::{ROUNDS, calls_during};
+use super::{ROUNDS, calls_during, until_others_sleep};
 
 const LEN: usize = 4096;
 
@@ -25,11 +26,15 @@ fn round(vdm: &Vdm, bytes: &mut [u8; LEN]) {
 }
 
 pub(crate) fn virtual_data_movers() {
-    for vdm in [Vdm::synchronous(), Vdm::threads(0, 8), Vdm::threads(1, 8)] {
-        let vdm = vdm.expect("a mover");
+    // Each when its turn comes: the thread of another one might begin in this one's time.
+    let kinds: [fn() -> Result<Vdm, BuildError>; 4] =
+        [Vdm::synchronous, || Vdm::threads(0, 8), || Vdm::threads(1, 8), || Vdm::dsa(&Dsa::software(), 1, 8)];
+    for make in kinds {
+        let vdm = make().expect("a mover");
         let mut bytes = [0; LEN];
         // A thread that begins allocates: the first rounds are not counted.
         (0..ROUNDS).for_each(|_| round(&vdm, &mut bytes));
+        until_others_sleep();
         let calls = calls_during(|| (0..ROUNDS).for_each(|_| round(&vdm, &mut bytes)));
         assert_eq!(calls, 0, "calls of the allocator, {vdm:?}");
         drop(vdm);
