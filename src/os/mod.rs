@@ -19,4 +19,5 @@ pub(crate) use fork::Birth;
 pub(crate) use futex::Futex;
 pub(crate) use lock::lock;
 pub(crate) use numa::{distance, this_node};
-pub(crate) use populate::{Access, Populated, populate};
+pub use populate::Access;
+pub(crate) use populate::{Populated, populate};

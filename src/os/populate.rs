@@ -15,9 +15,11 @@ use rustix::mm::{Advice, madvise};
 const PAGE: u64 = 4096;
 
 /// What an access does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// It reads.
     Read,
+    /// It writes.
     Write,
 }
 

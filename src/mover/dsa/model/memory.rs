@@ -12,15 +12,7 @@ use core::ptr::{copy_nonoverlapping, with_exposed_provenance, with_exposed_prove
 
 use crate::memory::{can_flush, flush};
 use crate::mover::dsa::{CompletionRecord, RecordFields, RecordView};
-
-/// What an access does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// It reads.
-    Read,
-    /// It writes.
-    Write,
-}
+pub use crate::os::Access;
 
 /// Where addresses lead.
 ///
