@@ -151,13 +151,7 @@ impl DsaMover {
     }
 
     /// Takes in members of a chain, in order: those behind the first that has not succeeded have not begun.
-    pub(super) fn take_in_chain(
-        &mut self,
-        flight: usize,
-        back: u32,
-        batch: Option<&RecordView>,
-        done: &mut Completions<'_>,
-    ) {
+    fn take_in_chain(&mut self, flight: usize, back: u32, batch: Option<&RecordView>, done: &mut Completions<'_>) {
         if let Some(batch) = batch {
             self.note_refusal(flight, batch, done);
         }

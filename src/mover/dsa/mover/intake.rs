@@ -4,11 +4,10 @@
 use super::arena::MEMBERS;
 use super::flight::Kind;
 use super::job::Job;
-use super::on_cpu;
 use super::{DsaMover, Line};
 use crate::cqe::Status;
 use crate::mover::dsa::GenCap;
-use crate::mover::{Completions, Held, Lane};
+use crate::mover::{Completions, Held, Lane, execute};
 use crate::sqe::{Opcode, Sqe};
 
 /// Longer operations go each by themselves, bytes: from here on a device is as fast with them as with batches
@@ -149,7 +148,7 @@ impl DsaMover {
         self.cpu_bytes = self.cpu_bytes.saturating_sub(sqe.len());
         done.fell_back(1);
         // SAFETY: the entry was pushed, and no device has it.
-        let mut end = unsafe { on_cpu::do_whole(sqe, done.guard()) };
+        let mut end = unsafe { execute(sqe, done.guard(), || None) };
         if end.status.is_success() && sqe.is_durable() {
             end.stores.fence();
             end = self.write_back(sqe, done);

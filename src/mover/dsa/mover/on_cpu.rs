@@ -29,44 +29,30 @@ pub(super) unsafe fn do_piece(piece: &Operation, guard: Option<Guard>) -> Result
         Operation::CacheFlush { address, len } => Sqe::flush(source(place(address)), place(len.into())),
         _ => Sqe::nop(),
     };
-    let is_there = || match *piece {
-        Operation::Memmove { src, dst, len } => {
-            may_be_there(src, len, Access::Read) && may_be_there(dst, len, Access::Write)
-        }
-        Operation::Fill { dst, len, .. } => may_be_there(dst, len, Access::Write),
-        Operation::CacheFlush { address, len } => may_be_there(address, len, Access::Read),
-        _ => true,
-    };
-    if guard.is_none() && !is_there() {
+    if guard.is_none() && !may_be_there(&entry) {
         return Err(Missing);
     }
     // SAFETY: the caller's contract.
     Ok(unsafe { execute(&entry, guard, || None) })
 }
 
-/// Does an entry as a whole.
-///
-/// # Safety
-///
-/// It was pushed, and no device has it.
-pub(super) unsafe fn do_whole(sqe: &Sqe, guard: Option<Guard>) -> Done {
-    // SAFETY: the caller's contract.
-    unsafe { execute(sqe, guard, || None) }
-}
-
 /// Makes the destination of an entry durable, as far as the CPU's caches keep it from that.
 ///
 /// # Safety
 ///
-/// As for [`do_whole`].
+/// It was pushed, and no device has it.
 pub(super) unsafe fn write_back(sqe: &Sqe, guard: Option<Guard>) -> Done {
     let flush = Sqe::flush(sqe.dst(), place(sqe.len()));
     // SAFETY: the caller's contract; a flush only reads.
     unsafe { execute(&flush, guard, || None) }
 }
 
-fn may_be_there(address: u64, len: u32, access: Access) -> bool {
-    populate(address, len.into(), access) != Populated::Missing
+/// Whether the kernel knows of no byte of an entry that is missing.
+fn may_be_there(entry: &Sqe) -> bool {
+    let is_there =
+        |pointer: *const u8, access| populate(pointer.addr() as u64, entry.len(), access) != Populated::Missing;
+    let stored = if entry.is_flush() { Access::Read } else { Access::Write };
+    entry.len() == 0 || ((!entry.has_source() || is_there(entry.src(), Access::Read)) && is_there(entry.dst(), stored))
 }
 
 /// An address, or a length, as the process counts it.
