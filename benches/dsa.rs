@@ -20,7 +20,7 @@ mod contest;
 
 use contest::{Contestant, Entry, Group};
 use memring::dsa::model::{ModelPortal, Settings};
-use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::mover::{Capabilities, Claimed, Completions, DataMover, Kept, Lane, Progress};
 use memring::queue::{CompletionQueue, Drive, QueuePair, SubmissionQueue};
 use memring::{MoverId, Opcode, Sqe, Status, WORKERS};
@@ -71,9 +71,8 @@ fn null() -> Dsa {
     let queue = WorkQueueCapabilities::new(Mode::Shared, 128);
     let mut settings = Settings::default();
     settings.is_null = true;
-    let portal = Box::new(ModelPortal::new(device, queue, settings).with_turn(128));
-    let attachment = Attachment { portal, allowance: device.through(&queue), numa_node: None };
-    Dsa::new([attachment]).expect("there is one")
+    let portal = ModelPortal::new(device, queue, settings).with_turn(128);
+    Dsa::new([portal.into()]).expect("there is one")
 }
 
 /// Ends with the next poll what it has claimed.

@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::process::Command;
 
 use memring::dsa::model::{ModelPortal, Settings};
-use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::queue::{CompletionQueue, Drive, QueuePair, SubmissionQueue};
 use memring::{INLINE, Ring, Sqe, WORKERS};
 
@@ -137,9 +137,8 @@ fn null_device(rounds: u64) {
     let queue = WorkQueueCapabilities::new(Mode::Shared, 16);
     let mut settings = Settings::default();
     settings.is_null = true;
-    let portal = Box::new(ModelPortal::new(device, queue, settings));
-    let attachment = Attachment { portal, allowance: device.through(&queue), numa_node: None };
-    let dsa = Dsa::new([attachment]).expect("there is one");
+    let portal = ModelPortal::new(device, queue, settings);
+    let dsa = Dsa::new([portal.into()]).expect("there is one");
     let builder = QueuePair::builder().entries(PAGES).workers(0);
     let pair = builder.mover("dsa", Drive::Caller, move || dsa.mover()).build().expect("a queue pair");
     let mover = pair.mover("dsa").expect("it was added");

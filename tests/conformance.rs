@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use memring::dsa::model::{ModelPortal, Settings};
-use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::queue::{Builder, CompletionQueue, Drive, Driver, QueuePair, SubmissionQueue};
 use memring::{INLINE, MoverId, OpFlags, Opcode, Sqe, WORKERS};
 
@@ -402,12 +402,8 @@ fn with_dsa(builder: Builder, drive: Drive, dsa: Dsa) -> Builder {
 fn hostile(preset: Preset, mode: Mode) -> Dsa {
     let (device, mut queue) = (preset.capabilities(), WorkQueueCapabilities::new(mode, 8));
     queue.max_transfer_bytes = 64 << 10;
-    let attachment = |seed| Attachment {
-        portal: Box::new(ModelPortal::new(device, queue, Settings::hostile(seed))),
-        allowance: device.through(&queue),
-        numa_node: None,
-    };
-    Dsa::new((0..2).map(attachment)).expect("there are two")
+    let portal = |seed| ModelPortal::new(device, queue, Settings::hostile(seed));
+    Dsa::new((0..2).map(|seed| portal(seed).into())).expect("there are two")
 }
 
 macro_rules! parts {

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use memring::dsa::model::{ModelPortal, Settings};
-use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::queue::{CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue};
 use memring::{Cqe, INLINE, MoverId, Sqe, WORKERS};
 
@@ -65,12 +65,7 @@ fn hostile_devices(seed: u64) -> Dsa {
     let (device, queue) = (Preset::V2Full.capabilities(), WorkQueueCapabilities::new(Mode::Shared, 4));
     let portals = [seed, !seed].map(|seed| ModelPortal::new(device, queue, Settings::hostile(seed)).with_turn(2));
     let [with, without] = portals;
-    let attached = [with, without.without_batch()].map(|portal| Attachment {
-        portal: Box::new(portal),
-        allowance: device.through(&queue),
-        numa_node: None,
-    });
-    Dsa::new(attached).expect("there are two")
+    Dsa::new([with.into(), without.without_batch().into()]).expect("there are two")
 }
 
 /// One queue, and what its movers share.

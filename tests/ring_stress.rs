@@ -31,7 +31,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use memring::dsa::model::{ModelPortal, Settings};
-use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::future::{Many, Memcpy, Memset, Verb};
 use memring::mover::{Capabilities, Completions, DataMover, Kept, Lane, Progress};
 use memring::queue::Drive;
@@ -295,12 +295,8 @@ fn drops(builder: RingBuilder, entries: usize) {
 /// With two work queues of DSA in software, at their worst, in the place of the keeper.
 fn with_dsa(drive: Drive, entries: usize) {
     let (device, queue) = (Preset::V2Full.capabilities(), WorkQueueCapabilities::new(Mode::Dedicated, 4));
-    let attachment = |seed| Attachment {
-        portal: Box::new(ModelPortal::new(device, queue, Settings::hostile(seed)).with_turn(1)),
-        allowance: device.through(&queue),
-        numa_node: None,
-    };
-    let dsa = Dsa::new((0..2).map(attachment)).expect("there are two");
+    let portal = |seed| ModelPortal::new(device, queue, Settings::hostile(seed)).with_turn(1);
+    let dsa = Dsa::new((0..2).map(|seed| portal(seed).into())).expect("there are two");
     drops(Ring::builder().workers(1).mover("keeper", drive, move || dsa.mover()), entries);
 }
 

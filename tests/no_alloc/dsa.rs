@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "pushes entries")]
 
 use memring::dsa::model::{ModelPortal, Settings};
-use memring::dsa::{Attachment, Dsa, Mode, Preset, WorkQueueCapabilities};
+use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::queue::{Drive, QueuePair};
 use memring::{MoverId, Sqe};
 
@@ -15,12 +15,8 @@ const COUNT: usize = 40;
 fn hostile() -> Dsa {
     let (device, mut queue) = (Preset::V2Full.capabilities(), WorkQueueCapabilities::new(Mode::Shared, 8));
     queue.max_transfer_bytes = 1 << 14;
-    let attachment = |seed| Attachment {
-        portal: Box::new(ModelPortal::new(device, queue, Settings::hostile(seed))),
-        allowance: device.through(&queue),
-        numa_node: None,
-    };
-    Dsa::new((0..2).map(attachment)).expect("there are two")
+    let portal = |seed| ModelPortal::new(device, queue, Settings::hostile(seed));
+    Dsa::new((0..2).map(|seed| portal(seed).into())).expect("there are two")
 }
 
 /// Copies side by side, some of them linked; a long one, and one over its own source.

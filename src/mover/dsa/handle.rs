@@ -112,6 +112,24 @@ impl Attachment {
     }
 }
 
+/// A device in software, told of as it is.
+///
+/// # Examples
+///
+/// ```
+/// use memring::dsa::model::{ModelPortal, Settings};
+/// use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
+/// let queue = WorkQueueCapabilities::new(Mode::Dedicated, 16);
+/// let portal = ModelPortal::new(Preset::V1Early.capabilities(), queue, Settings::hostile(7));
+/// let dsa = Dsa::new([portal.into()]).expect("there is one");
+/// ```
+impl From<ModelPortal> for Attachment {
+    fn from(portal: ModelPortal) -> Self {
+        let allowance = portal.allowance();
+        Self { portal: Box::new(portal), allowance, numa_node: None }
+    }
+}
+
 /// Why there is no DSA to use.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -176,12 +194,8 @@ impl Dsa {
     pub fn software() -> Self {
         let device = Preset::V2Full.capabilities();
         let queue = WorkQueueCapabilities::new(Mode::Shared, SOFTWARE_ENTRIES);
-        let attachment = || Attachment {
-            portal: Box::new(ModelPortal::new(device, queue, Settings::default()).with_turn(1)),
-            allowance: device.through(&queue),
-            numa_node: None,
-        };
-        Self::of(std::iter::repeat_with(attachment).take(SOFTWARE_QUEUES))
+        let portal = || ModelPortal::new(device, queue, Settings::default()).with_turn(1);
+        Self::of(std::iter::repeat_with(|| portal().into()).take(SOFTWARE_QUEUES))
     }
 
     /// Uses these work queues. None: there are none.

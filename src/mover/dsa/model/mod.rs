@@ -242,6 +242,11 @@ impl<M: Memory> Model<M> {
         self.queue.accept(instruction, &Descriptor::from_bytes(bytes), &mut self.device)
     }
 
+    /// What may be submitted to it.
+    pub(super) fn allowance(&self) -> Allowance {
+        self.device.may
+    }
+
     /// How many descriptors were accepted and have not ended. A batch counts once.
     ///
     /// # Examples

@@ -15,7 +15,7 @@
 
 use super::{Errors, Model, Reply, Settings};
 use crate::mover::dsa::portal::Terms;
-use crate::mover::dsa::{Descriptor, DeviceCapabilities, Portal, Stopped, Submitted, WorkQueueCapabilities};
+use crate::mover::dsa::{Allowance, Descriptor, DeviceCapabilities, Portal, Stopped, Submitted, WorkQueueCapabilities};
 
 /// How often a shared queue is asked before it counts as full.
 const ATTEMPTS: u32 = 32;
@@ -162,6 +162,11 @@ impl ModelPortal {
     }
 
     /// Executes so many of what the model holds, in the process whose memory they name.
+    /// What may be submitted to it.
+    pub(in crate::mover::dsa) fn allowance(&self) -> Allowance {
+        self.model.allowance()
+    }
+
     fn execute(&mut self, descriptors: usize) {
         if !self.terms.is_foreign() {
             // SAFETY: all that the model holds came by `submit`, whose callers vouch for it until it has ended.
