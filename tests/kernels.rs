@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::ptr::{self, NonNull};
 
 use random::Random;
-use stream::{Kernel, STREAM_MIN_BYTES, Stores, copy_by, set_by};
+use stream::{Ahead, Kernel, STREAM_MIN_BYTES, Stores, copy_by, set_by};
 
 const LINE: usize = 64;
 const PAGE: usize = 4096;
@@ -92,7 +92,7 @@ impl Arena {
 
     fn copy(&mut self, kernel: Option<Kernel>, dst: usize, src: usize, len: usize, hint: Option<usize>) {
         let base = self.live[self.origin..].as_mut_ptr();
-        let hint = hint.map(ptr::without_provenance);
+        let hint = hint.map(|at| Ahead { dst: ptr::without_provenance_mut(at), src: ptr::without_provenance(at) });
         // SAFETY: both regions lie in the arena, in areas of their own; the kernel is one that this CPU can run.
         let stores = unsafe { copy_by(kernel, base.wrapping_add(dst), base.wrapping_add(src), len, hint) };
         stores.fence();
@@ -205,7 +205,7 @@ fn no_kernel_reaches_beyond_its_regions() {
                 // SAFETY: the last bytes of a mapping; the kernel is one that this CPU can run.
                 unsafe { set_by(kernel, there.back(len), value, len) }.fence();
                 let src = there.back(len).cast_const();
-                let next = Some(there.back(0).cast_const());
+                let next = Some(Ahead { dst: here.back(0), src: there.back(0) });
                 // SAFETY: the last bytes of two mappings; likewise.
                 unsafe { copy_by(kernel, here.back(len), src, len, next) }.fence();
                 // SAFETY: that memory is mapped, initialised, and touched by nobody now.

@@ -13,4 +13,4 @@ mod stream;
 pub(crate) use cache::{is_worth_streaming, streams_from};
 pub(crate) use copy::{memcpy, memmove, memset};
 pub(crate) use flush::{can_flush, flush};
-pub(crate) use stream::{Stores, stream_copy, stream_set};
+pub(crate) use stream::{Ahead, Stores, stream_copy, stream_set};

@@ -5,7 +5,7 @@
 use super::guard::{Done, Guard};
 use super::{Capabilities, Completions, DataMover, Lane, Progress};
 use crate::cqe::Status;
-use crate::memory::{self, Stores};
+use crate::memory::{self, Ahead, Stores};
 use crate::sqe::{OpFlags, Opcode, Sqe};
 
 /// Operations of twice this length and more are done in parts of about this length, bytes: long enough that a part
@@ -106,7 +106,8 @@ unsafe fn execute_cached(opcode: Opcode, sqe: &Sqe, len: usize) {
 // Not inlined: its registers would be saved for every operation.
 #[inline(never)]
 unsafe fn execute_past_cache(opcode: Opcode, sqe: &Sqe, len: usize, next: Option<&Sqe>) -> Stores {
-    let next = next.filter(|next| matches!(next.opcode(), Some(Opcode::Memcpy | Opcode::Memmove))).map(Sqe::src);
+    let next = next.filter(|next| matches!(next.opcode(), Some(Opcode::Memcpy | Opcode::Memmove)));
+    let next = next.map(|next| Ahead { dst: next.dst(), src: next.src() });
     let apart = sqe.dst().addr().abs_diff(sqe.src().addr()) >= len;
     match opcode {
         // SAFETY: the caller's contract; the push has refused a memcpy whose regions overlap.

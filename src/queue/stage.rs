@@ -15,6 +15,31 @@ pub(super) struct Stage {
     bytes: u64,
 }
 
+/// What several regions touch together, as far as their sum and their ends tell.
+struct Touched {
+    sum: u64,
+    first: u64,
+    end: u64,
+}
+
+impl Touched {
+    const NOTHING: Self = Self { sum: 0, first: u64::MAX, end: 0 };
+
+    #[inline]
+    fn add(&mut self, at: u64, len: u64) {
+        if len > 0 {
+            self.sum = self.sum.saturating_add(len);
+            self.first = self.first.min(at);
+            self.end = self.end.max(at.saturating_add(len));
+        }
+    }
+
+    /// How many bytes that is, at the most.
+    fn bytes(&self) -> u64 {
+        self.sum.min(self.end.saturating_sub(self.first))
+    }
+}
+
 impl Stage {
     pub(super) fn new(entries: usize) -> Self {
         Self { sqes: Vec::with_capacity(entries), mover: ROUTED, heads: 0, bytes: 0 }
@@ -90,16 +115,14 @@ impl Stage {
     /// How many bytes the CPU mover's entries touch, at the most: source and destination together. What they touch
     /// again and again is counted once, as far as the ends of the whole tell.
     pub(super) fn footprint(&self) -> u64 {
-        let ours = || self.sqes.iter().filter(|sqe| sqe.len() > 0 && sqe.stores_by_cpu());
-        let spread = |start: fn(&Sqe) -> u64| {
-            let first = ours().map(start).min().unwrap_or(0);
-            let end = ours().map(|sqe| start(sqe).saturating_add(sqe.len())).max().unwrap_or(0);
-            end - first
-        };
-        let written = ours().fold(0_u64, |bytes, sqe| bytes.saturating_add(sqe.len()));
-        let read = ours().filter(|sqe| sqe.has_source()).fold(0_u64, |bytes, sqe| bytes.saturating_add(sqe.len()));
-        let source = |sqe: &Sqe| if sqe.has_source() { sqe.src() as u64 } else { sqe.dst() as u64 };
-        written.min(spread(|sqe| sqe.dst() as u64)).saturating_add(read.min(spread(source)))
+        let (mut written, mut read) = (Touched::NOTHING, Touched::NOTHING);
+        for sqe in self.sqes.iter().filter(|sqe| sqe.stores_by_cpu()) {
+            written.add(sqe.dst() as u64, sqe.len());
+            if sqe.has_source() {
+                read.add(sqe.src() as u64, sqe.len());
+            }
+        }
+        written.bytes().saturating_add(read.bytes())
     }
 
     /// Has the CPU mover's entries go past the cache.

@@ -59,7 +59,7 @@ pub(super) fn fence() {
     }
 }
 
-/// Asks for a line that will soon be written in part. Any address will do; it never faults.
+/// Asks for a line that will soon be written, or whose page will. Any address will do; it never faults.
 #[inline]
 pub(super) fn prefetch_to_write(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
