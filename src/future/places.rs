@@ -17,9 +17,9 @@ const SEGMENTS: usize = 33;
 
 /// All places of a ring.
 pub(super) struct Places {
-    /// The first has `base` places, and each one after it as many as there are before it.
+    /// The first has `1 << base_log` places, and each one after it as many as there are before it.
     segments: [OnceLock<Segment>; SEGMENTS],
-    base: u32,
+    base_log: u32,
 }
 
 struct Segment {
@@ -48,23 +48,25 @@ impl Cell {
 
 impl Places {
     pub(super) fn new(entries: usize) -> Self {
-        let base = u32::try_from(entries.next_power_of_two()).unwrap_or(1 << 16);
-        let places = Self { segments: [const { OnceLock::new() }; SEGMENTS], base };
+        let base_log = entries.next_power_of_two().ilog2().min(16);
+        let places = Self { segments: [const { OnceLock::new() }; SEGMENTS], base_log };
         places.add(0);
         places
     }
 
     /// Where a number lies: its segment.
+    #[inline]
     fn segment_of(&self, number: u32) -> usize {
-        (number / self.base).checked_ilog2().map_or(0, |log| log as usize + 1)
+        (u32::BITS - (number >> self.base_log).leading_zeros()) as usize
     }
 
     /// Makes room for a number, if there is none yet: the only call that allocates.
     pub(super) fn add(&self, number: u32) {
         let segment = self.segment_of(number);
         self.segments[segment].get_or_init(|| {
-            let first = if segment == 0 { 0 } else { self.base << (segment - 1) };
-            let count = if segment == 0 { self.base } else { first };
+            let base = 1 << self.base_log;
+            let first = if segment == 0 { 0 } else { base << (segment - 1) };
+            let count = if segment == 0 { base } else { first };
             let wakers = (0..count).map(|_| Cell(UnsafeCell::new(None))).collect();
             Segment { first, slots: Slots::new(first, count), wakers }
         });
@@ -149,6 +151,6 @@ impl Places {
 impl fmt::Debug for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let segments = self.segments.iter().filter(|segment| segment.get().is_some()).count();
-        f.debug_struct("Places").field("base", &self.base).field("segments", &segments).finish()
+        f.debug_struct("Places").field("base_log", &self.base_log).field("segments", &segments).finish()
     }
 }

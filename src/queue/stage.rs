@@ -180,6 +180,12 @@ impl Stage {
         self.sqes.truncate(heads);
     }
 
+    /// The mover of all entries, if there are any and they have one.
+    #[inline]
+    pub(super) fn mover(&self) -> Option<MoverId> {
+        (self.mover != ROUTED && !self.sqes.is_empty()).then_some(self.mover)
+    }
+
     /// The entries, in runs of one mover each.
     pub(super) fn runs(&self) -> impl Iterator<Item = (MoverId, &[Sqe])> {
         let uniform = self.mover != ROUTED;

@@ -352,9 +352,19 @@ impl SubmissionQueue {
         }
     }
 
+    /// Sends all that is staged where it goes.
+    #[inline]
     fn dispatch(&mut self) {
-        self.publish();
-        self.execute_inline();
+        match self.staged.mover().and_then(lane_of) {
+            Some(lane) => {
+                self.core.stations[lane].push_batch(self.staged.sqes());
+                self.ring(lane);
+            }
+            None => {
+                self.publish();
+                self.execute_inline();
+            }
+        }
     }
 
     /// How many entries are staged.
@@ -497,20 +507,27 @@ impl SubmissionQueue {
 
     /// Sends each run of entries with the same mover to that mover's lane, then rings once for each lane concerned.
     fn publish(&mut self) {
-        let core = &**self.core;
         for (mover, run) in self.staged.runs() {
             if let Some(lane) = lane_of(mover) {
-                core.stations[lane].push_batch(run);
+                self.core.stations[lane].push_batch(run);
                 self.concerned[lane] = true;
             }
         }
-        for (lane, concerned) in self.concerned.iter_mut().enumerate().filter(|(_, concerned)| **concerned) {
-            *concerned = false;
-            if core.stations[lane].is_caller_driven {
-                core.outlet.call_reaper();
-            } else {
-                core.stations[lane].wake_one();
+        for lane in 0..self.concerned.len() {
+            if std::mem::take(&mut self.concerned[lane]) {
+                self.ring(lane);
             }
+        }
+    }
+
+    /// Has somebody hear of what was published to a lane, if whoever drives it sleeps.
+    #[inline]
+    fn ring(&self, lane: usize) {
+        let station = &self.core.stations[lane];
+        if station.is_caller_driven {
+            self.core.outlet.call_reaper();
+        } else {
+            station.wake_one();
         }
     }
 
