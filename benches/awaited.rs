@@ -10,6 +10,7 @@
 //! | awaited in order, polls help | the same on a ring whose polls help the worker |
 //! | join_all | as awaited in order, by `futures_util::future::join_all`, whose own price is in it |
 //! | spawn_blocking | tokio: 4096 closures that copy on at most one thread, awaited one after the other |
+//! | spawn_blocking, tokio's default | the same on as many threads as tokio takes if nobody says: up to 512 |
 //!
 //! The queue pair and the ring have one worker, and a caller that blocks helps it, as in a scope. One that awaits does
 //! not: its thread is the runtime's, and only drains. Buffers are owned pages of two arenas, as an engine's page pool
@@ -55,6 +56,10 @@ fn helped() -> Ring {
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().max_blocking_threads(1).build().expect("a runtime")
+}
+
+fn default_runtime() -> Runtime {
+    Builder::new_current_thread().build().expect("a runtime")
 }
 
 struct Raw {
@@ -185,6 +190,7 @@ fn main() {
         Entry::new("awaited in order, polls help", || Awaiting { ring: helped(), ..awaiting(in_order) }),
         Entry::new("join_all", || awaiting(joined)),
         Entry::new("spawn_blocking", || awaiting(blocking)),
+        Entry::new("spawn_blocking, tokio's default", || Awaiting { runtime: default_runtime(), ..awaiting(blocking) }),
     ];
     let name = format!("{PAGES} copies of 4 KiB, awaited");
     contest::main("awaited", &[Group { name, operations: PAGES as u64, entries }]);

@@ -1,18 +1,24 @@
 //! Having a second thread copy: memring's way, and those of its peers.
 //!
 //! The work of a round is a list of [`Piece`]s; what cannot be cut (one large copy) is one piece, which the peers get
-//! in halves. Everybody may use two threads, and everybody but memring copies by libc's routines.
+//! in halves. Everybody may use two threads, and everybody but memring and the streamed ones copies by libc's routines.
 //!
 //! | contestant | what a round does |
 //! |---|---|
 //! | loop | one thread, piece by piece: what all are compared to |
 //! | memring, one worker | `push_batch`, `submit`, `wait` for all, which helps: two threads; `drain` |
 //! | memring, no thread | the same by the caller alone: `workers(0)` |
+//! | memring, inline | likewise, and all goes to [`INLINE`]: `submit` has done it when it returns |
 //! | rayon | `par_chunks` on a pool of two threads, up to 32 pieces a chunk |
 //! | crossbeam | an `ArrayQueue` of pieces that a spinning thread empties, and the caller; another for the answers |
 //! | two halves | one spinning thread does the second half, the caller the first: nothing is shared, nothing balanced |
+//! | two halves, streamed | the same past the cache, where no cache holds it: about what two threads can do here |
+//! | loop, streamed | likewise by one thread |
 //! | tokio | a `spawn_blocking` a piece, on at most two threads; all are awaited |
 #![expect(unsafe_code, reason = "copies between addresses, on several threads")]
+
+#[cfg(target_arch = "x86_64")]
+mod streamed;
 
 use std::hint::{black_box, spin_loop};
 use std::rc::Rc;
@@ -21,7 +27,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_queue::ArrayQueue;
 use memring::queue::{CompletionQueue, QueuePair, SubmissionQueue};
-use memring::{Sqe, WORKERS};
+use memring::{INLINE, MoverId, Sqe, WORKERS};
 use rayon::prelude::*;
 
 use crate::contest::{Contestant, Entry};
@@ -48,6 +54,9 @@ unsafe impl Send for Piece {}
 // SAFETY: as above.
 unsafe impl Sync for Piece {}
 
+/// How a thread does a piece. Unsafe: as [`Piece::execute`].
+type Execute = unsafe fn(&Piece);
+
 impl Piece {
     /// Does it by the plain routine.
     ///
@@ -66,12 +75,12 @@ impl Piece {
         }
     }
 
-    fn sqe(&self) -> Sqe {
+    fn sqe(&self, mover: MoverId) -> Sqe {
         let sqe = match self.src {
             Some(src) => Sqe::memcpy(self.dst, src, self.len),
             None => Sqe::memset(self.dst, self.value, self.len),
         };
-        sqe.on(WORKERS)
+        sqe.on(mover)
     }
 
     /// This piece in two.
@@ -169,15 +178,20 @@ pub(crate) fn contestants(first: &'static str, work: Work) -> Vec<Entry> {
             Offload { rounds: start(&work), work: Rc::clone(&work) }
         })
     };
-    vec![
-        entry(first, |work| Box::new(Loop(work.pieces.clone()))),
-        entry("memring, one worker", |work| Box::new(Memring::new(&work.pieces, 1))),
-        entry("memring, no thread", |work| Box::new(Memring::new(&work.pieces, 0))),
+    Vec::from([
+        entry(first, |work| Box::new(Loop(work.pieces.clone(), Piece::execute))),
+        entry("memring, one worker", |work| Box::new(Memring::new(&work.pieces, 1, WORKERS))),
+        entry("memring, no thread", |work| Box::new(Memring::new(&work.pieces, 0, WORKERS))),
+        entry("memring, inline", |work| Box::new(Memring::new(&work.pieces, 0, INLINE))),
         entry("rayon", |work| Box::new(Rayon::new(&work.cut))),
         entry("crossbeam", |work| Box::new(Crossbeam::new(&work.cut))),
-        entry("two halves", |work| Box::new(Halves::new(&work.cut))),
+        entry("two halves", |work| Box::new(Halves::new(&work.cut, Piece::execute))),
+        #[cfg(target_arch = "x86_64")]
+        entry("two halves, streamed", |work| Box::new(Halves::new(&work.cut, streamed::execute))),
+        #[cfg(target_arch = "x86_64")]
+        entry("loop, streamed", |work| Box::new(Loop(work.pieces.clone(), streamed::execute))),
         entry("tokio", |work| Box::new(Tokio::new(&work.cut))),
-    ]
+    ])
 }
 
 /// A way to do the work.
@@ -204,13 +218,13 @@ impl Contestant for Offload {
     }
 }
 
-struct Loop(Vec<Piece>);
+struct Loop(Vec<Piece>, Execute);
 
 impl Round for Loop {
     fn round(&mut self) {
         for piece in &self.0 {
             // SAFETY: leaked memory, and nobody else is at work.
-            unsafe { piece.execute() };
+            unsafe { (self.1)(piece) };
         }
     }
 }
@@ -219,14 +233,15 @@ struct Memring {
     sq: SubmissionQueue,
     cq: CompletionQueue,
     batch: Vec<Sqe>,
+    mover: MoverId,
     rounds: u64,
 }
 
 impl Memring {
-    fn new(pieces: &[Piece], workers: usize) -> Self {
+    fn new(pieces: &[Piece], workers: usize, mover: MoverId) -> Self {
         let pair = QueuePair::builder().entries(pieces.len()).workers(workers).build();
         let (sq, cq) = pair.expect("a queue pair").split();
-        Self { sq, cq, batch: pieces.iter().map(Piece::sqe).collect(), rounds: 0 }
+        Self { sq, cq, batch: pieces.iter().map(|piece| piece.sqe(mover)).collect(), mover, rounds: 0 }
     }
 }
 
@@ -245,7 +260,7 @@ impl Round for Memring {
 
     fn check(&self) {
         let stats = self.cq.stats();
-        assert_eq!(stats.mover(WORKERS).operations, self.rounds * self.batch.len() as u64, "lost: {stats:?}");
+        assert_eq!(stats.mover(self.mover).operations, self.rounds * self.batch.len() as u64, "lost: {stats:?}");
     }
 }
 
@@ -351,6 +366,7 @@ impl Drop for Crossbeam {
 }
 
 struct Halves {
+    execute: Execute,
     there: Arc<ArrayQueue<Told<()>>>,
     back: Arc<ArrayQueue<()>>,
     first: Vec<Piece>,
@@ -358,7 +374,7 @@ struct Halves {
 }
 
 impl Halves {
-    fn new(pieces: &[Piece]) -> Self {
+    fn new(pieces: &[Piece], execute: Execute) -> Self {
         let (first, second) = pieces.split_at(pieces.len() / 2);
         let (first, second) = (first.to_vec(), second.to_vec());
         let (there, back) = (Arc::new(ArrayQueue::new(1)), Arc::new(ArrayQueue::new(1)));
@@ -372,14 +388,14 @@ impl Halves {
                     Some(Some(())) => {
                         for piece in &second {
                             // SAFETY: leaked memory, and the other half is another's.
-                            unsafe { piece.execute() };
+                            unsafe { execute(piece) };
                         }
                         outbox.push(()).expect("room for the answer");
                     }
                 }
             }
         });
-        Self { there, back, first, peer }
+        Self { execute, there, back, first, peer }
     }
 }
 
@@ -388,7 +404,7 @@ impl Round for Halves {
         self.there.push(Some(())).expect("the last round has ended");
         for piece in &self.first {
             // SAFETY: leaked memory, and the other half is another's.
-            unsafe { piece.execute() };
+            unsafe { (self.execute)(piece) };
         }
         while self.back.pop().is_none() {
             spin_loop();
