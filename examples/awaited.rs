@@ -2,13 +2,12 @@
 //! and serve a timer.
 //!
 //! Nothing here knows of queues or descriptors: an operation, or a batch of them, is a future that owns its buffers and
-//! works in any executor. With a worker it wakes its task when it is done. Without one each poll copies, within the
-//! ring's budget, and wakes its task again; the runtime serves the other tasks between any two polls.
+//! works in any executor. With a worker it wakes its task when it is done. Without one a poll copies, within the ring's
+//! budget, and wakes its task again: one poll in a round of the runtime, however many tasks wait.
 //!
-//! Two things keep the others from waiting for long. Four tasks have a batch of 512 copies each under way: to begin
-//! them takes its time too, whoever copies, and without a worker each of the tasks copies a budget before it is the
-//! others' turn. And the runtime looks at its sockets after every task that it polls (`event_interval`); by default it
-//! does so after 61 of them.
+//! Two things keep the others from waiting for long. To begin operations takes its time too, whoever copies: each of
+//! eight tasks has a batch of 256 copies under way, and they begin one after the other. And the runtime looks at its
+//! sockets after every task that it polls (`event_interval`); by default it does so after 61 of them.
 //!
 //! `cargo run --release --example awaited -- [workers|caller] [mib=256] [piece_kib=4] [budget_kib=128] [rounds=7]`
 //!
@@ -22,13 +21,14 @@ use std::sync::Arc;
 
 use memring::{Failed, IoBuf, OpError, Ring};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::yield_now;
 
 use gaps::{Buffers, Mode, Options, Outcome, Round, Work};
 use others::{Others, without_queue};
 
-const TASKS: usize = 4;
+const TASKS: usize = 8;
 /// Copies that are begun and awaited together.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 
 type Page = Vec<u8>;
 
@@ -59,29 +59,33 @@ fn copy(mode: Mode, options: &Options, runtime: &Runtime, buffers: &mut Buffers)
     // However short the last piece is, it goes the way of the others.
     let ring = builder.inline_max(0).build()?;
     let source: Arc<[u8]> = Arc::from(&*buffers.both().0);
-    // No zeros: the pages of zeros are made when they are first written, which would be while we measure.
-    let pages: Vec<Page> = source.chunks(options.piece).map(|piece| vec![1; piece.len()]).collect();
+    // What only prepares the work is done before it is measured: pages, too, and no zeros, whose pages are made when
+    // they are first written.
+    let share = options.bytes.div_ceil(options.piece).div_ceil(TASKS) * options.piece;
+    let page = |piece: &[u8]| vec![1; piece.len()];
+    let shares = source.chunks(share).map(|share| share.chunks(options.piece).map(page).collect());
+    let shares: Vec<Vec<Page>> = shares.collect();
 
-    let (pages, figures) = runtime.block_on(async {
-        let share = pages.len().div_ceil(TASKS);
-        let (mut pages, mut done) = (pages.into_iter(), Vec::new());
+    let (shares, figures) = runtime.block_on(async {
         let others = Others::begin()?;
-        let begin = |task: usize| {
-            let pages: Vec<Page> = pages.by_ref().take(share).collect();
-            tokio::spawn(copy_share(ring.clone(), Arc::clone(&source), task * share * options.piece, pages))
-        };
-        for task in (0..TASKS).map(begin).collect::<Vec<_>>() {
-            done.extend(task.await??);
+        let begin = |(task, pages)| tokio::spawn(copy_share(ring.clone(), Arc::clone(&source), task * share, pages));
+        let (mut tasks, mut done) = (Vec::with_capacity(TASKS), Vec::with_capacity(TASKS));
+        for share in shares.into_iter().enumerate() {
+            tasks.push(begin(share));
+            yield_now().await;
+        }
+        for task in tasks {
+            done.push(task.await??);
         }
         Ok::<_, Box<dyn Error>>((done, others.end().await?))
     })?;
 
-    let to = buffers.both().1.chunks_mut(options.piece);
-    to.zip(&pages).for_each(|(to, page)| to.copy_from_slice(page));
-    Ok(Outcome { figures, reaped: pages.len(), stats: ring.stats() })
+    let (to, pages) = (buffers.both().1.chunks_mut(options.piece), || shares.iter().flatten());
+    to.zip(pages()).for_each(|(to, page)| to.copy_from_slice(page));
+    Ok(Outcome { figures, reaped: pages().count(), stats: ring.stats() })
 }
 
-/// Copies what lies in the source from `at` on to pages, batch by batch.
+/// Copies what lies in the source from `at` on to pages, batch by batch, and gives the pages back in their order.
 async fn copy_share(ring: Ring, source: Arc<[u8]>, mut at: usize, pages: Vec<Page>) -> Result<Vec<Page>, OpError> {
     let mut done = Vec::with_capacity(pages.len());
     let mut pages = pages.into_iter();

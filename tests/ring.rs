@@ -51,5 +51,7 @@ mod scopes;
 mod shutdown;
 #[path = "ring/states.rs"]
 mod states;
+#[path = "ring/turns.rs"]
+mod turns;
 #[path = "ring/verbs.rs"]
 mod verbs;

@@ -83,7 +83,8 @@ impl RingBuilder {
     }
 
     /// How many threads drive the CPU mover: 0 to 64. With 0 whoever polls an operation does the copying, at most a
-    /// [`poll_budget`](RingBuilder::poll_budget) at a time. Default: one less than the machine's CPUs, 1 to 4.
+    /// [`poll_budget`](RingBuilder::poll_budget) at a time; of many operations that wait, one does so in a round of
+    /// their executor, and the others come again. Default: one less than the machine's CPUs, 1 to 4.
     ///
     /// # Examples
     ///
@@ -206,8 +207,9 @@ impl RingBuilder {
         Self { plan: Plan { reaper_thread: true, ..self.plan }, ..self }
     }
 
-    /// Has each poll of an operation that is not complete help the workers, as a thread that blocks does: with up to 32
-    /// operations or 256 KiB of what waits for them, and then it stays pending and comes again.
+    /// Has polls of operations that are not complete help the workers, as a thread that blocks does: with up to 32
+    /// operations or 256 KiB of what waits for them, and then they stay pending and come again. Of many operations that
+    /// wait, one does so in a round of their executor.
     ///
     /// For an executor whose thread would sleep while the workers copy: it copies too, and sleeps less, which saves
     /// waking it. Not for one that serves others who must not wait for some tens of microseconds.

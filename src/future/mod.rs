@@ -22,6 +22,7 @@ mod reaper;
 mod ring;
 mod scope;
 mod shared;
+mod turns;
 mod verb;
 
 pub use self::batch::{Batch, Batched, Many};
@@ -32,4 +33,5 @@ pub use self::operation::{Operation, Started, State};
 pub(crate) use self::raw::RawRing;
 pub use self::ring::{Ring, Shutdown};
 pub use self::scope::{Scope, ScopeError, Scoped};
+pub(crate) use self::turns::Seen;
 pub use self::verb::{Flush, FlushIn, Memcpy, Memmove, Memset, Verb};

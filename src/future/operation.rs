@@ -21,6 +21,7 @@ use memring_ring::slot::Key;
 use super::entrance::{Begun, Patience};
 use super::failed::{Failed, OpError};
 use super::shared::{Parts, Shared};
+use super::turns::Seen;
 use super::verb::Verb;
 use crate::sqe::{INLINE, MoverId, OpFlags, Sqe};
 
@@ -44,7 +45,7 @@ enum Stage {
     /// Here.
     Idle,
     /// A mover may have their bytes.
-    Running(Key),
+    Running(Key, Seen),
     /// Here, with what became of them.
     Complete(Option<OpError>),
     /// Given out.
@@ -164,7 +165,7 @@ impl<V: Verb> Operation<V> {
     pub fn state(&self) -> State {
         match self.stage {
             Stage::Idle => State::Idle,
-            Stage::Running(_) => State::Running,
+            Stage::Running(..) => State::Running,
             Stage::Complete(_) | Stage::Spent => State::Complete,
         }
     }
@@ -219,7 +220,7 @@ impl<V: Verb> Operation<V> {
     pub fn cancel(mut self) -> Self {
         match self.stage {
             Stage::Idle => self.stage = Stage::Complete(Some(OpError::Cancelled)),
-            Stage::Running(key) => self.shared.cancel(key),
+            Stage::Running(key, _) => self.shared.cancel(key),
             Stage::Complete(_) | Stage::Spent => {}
         }
         self
@@ -247,7 +248,7 @@ impl<V: Verb> Operation<V> {
     pub fn into_result(mut self) -> Result<Result<V::Buffers, Failed<V::Buffers>>, Self> {
         match self.stage {
             Stage::Complete(outcome) => Ok(self.take_result(outcome)),
-            Stage::Idle | Stage::Running(_) | Stage::Spent => Err(self),
+            Stage::Idle | Stage::Running(..) | Stage::Spent => Err(self),
         }
     }
 
@@ -265,7 +266,7 @@ impl<V: Verb> Operation<V> {
         match begun {
             Ok(Start::Begun(begun)) => {
                 // First the stage: from here on a mover may have the buffers, whatever the call comes to.
-                self.stage = Stage::Running(begun.key);
+                self.stage = Stage::Running(begun.key, Seen::default());
                 if begun.is_called {
                     self.shared.answer_call();
                 }
@@ -279,15 +280,15 @@ impl<V: Verb> Operation<V> {
     #[inline]
     pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<OpError>> {
         self.start_in_turn();
-        if let Stage::Running(key) = self.stage
-            && let Poll::Ready(outcome) = self.shared.poll(key, context.waker())
+        if let Stage::Running(key, seen) = &mut self.stage
+            && let Poll::Ready(outcome) = self.shared.poll(*key, seen, context.waker())
         {
-            self.shared.finish(key);
+            self.shared.finish(*key);
             self.stage = Stage::Complete(outcome);
         }
         match self.stage {
             Stage::Complete(outcome) => Poll::Ready(outcome),
-            Stage::Idle | Stage::Running(_) | Stage::Spent => Poll::Pending,
+            Stage::Idle | Stage::Running(..) | Stage::Spent => Poll::Pending,
         }
     }
 
@@ -346,7 +347,7 @@ impl<V: Verb> Drop for Operation<V> {
             Stage::Spent => {}
             // SAFETY: the buffers are here, and not used again.
             Stage::Idle | Stage::Complete(_) => unsafe { self.verb.assume_init_drop() },
-            Stage::Running(key) => {
+            Stage::Running(key, _) => {
                 let verb = &self.verb;
                 // SAFETY: a copy of the bytes, which is not looked at as a buffer; the original is not used again.
                 let owned = || -> Box<dyn Send> { Box::new(Owned(unsafe { core::ptr::read(verb) })) };

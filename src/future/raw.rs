@@ -11,6 +11,7 @@ use memring_ring::slot::Key;
 use super::failed::{BlockError, OpError};
 use super::ring::Ring;
 use super::shared::Shared;
+use super::turns::Seen;
 use crate::os::abort;
 use crate::sqe::Sqe;
 
@@ -53,9 +54,10 @@ impl RawRing {
         Ok(())
     }
 
-    /// Whether a place that has begun is complete, and how; else `waker` will be woken, and no other.
-    pub(crate) fn poll(&self, key: Key, waker: &Waker) -> Poll<Option<OpError>> {
-        let outcome = self.0.poll(key, waker);
+    /// Whether a place that has begun is complete, and how; else `waker` will be woken, and no other. `seen` is its
+    /// future's, from poll to poll.
+    pub(crate) fn poll(&self, key: Key, seen: &mut Seen, waker: &Waker) -> Poll<Option<OpError>> {
+        let outcome = self.0.poll(key, seen, waker);
         if outcome.is_ready() {
             drop(self.0.finish(key));
         }

@@ -25,6 +25,7 @@ use memring_ring::slot::Key;
 
 use super::failed::{BlockError, OpError};
 use super::shared::Parts;
+use super::turns::Seen;
 use super::verb::moved;
 use crate::error::PushError;
 use crate::os::{abort, lock};
@@ -403,8 +404,11 @@ impl Inside {
     fn wait_for_last(&mut self, parts: &Parts) {
         let Some(key) = self.last.take().filter(|_| !parts.direct.is_forked()) else { return };
         // Whether this thread may was asked at the beginning.
-        let failure =
-            parts.wait_as_guard(|context| parts.poll(key, context.waker()), || parts.places.outcome(key).is_some());
+        let mut seen = Seen::default();
+        let failure = parts.wait_as_guard(
+            |context| parts.poll(key, &mut seen, context.waker()),
+            || parts.places.outcome(key).is_some(),
+        );
         parts.finish(key);
         if let Some(error) = failure {
             self.error.get_or_insert(error);

@@ -16,6 +16,7 @@ use super::failed::OpError;
 use super::parker::Parker;
 use super::places::Places;
 use super::reaper::{Reaper, failure_of, is_at_work};
+use super::turns::{Seen, Turns};
 use crate::memory::region::{MappedFile, Region, RegisterError};
 use crate::os::{EventFd, lock};
 use crate::queue::{Arm, BuildError, QueuePair, Route, SubmissionQueue, is_driver_thread};
@@ -38,6 +39,7 @@ pub(super) struct Parts {
     pub(super) route: Route,
     pub(super) plan: Plan,
     reactor: Reactor,
+    turns: Turns,
     /// The thread that reaps, if the builder has asked for one.
     pub(super) thread: Option<Arc<Parker>>,
     /// Durable flushes complete by themselves, from the first region on.
@@ -172,6 +174,7 @@ impl Parts {
             route,
             plan,
             reactor,
+            turns: Turns::default(),
             thread: plan.reaper_thread.then(Arc::default),
             flushes: OnceLock::new(),
             has_ended: OnceLock::new(),
@@ -202,9 +205,9 @@ impl Parts {
         }
     }
 
-    /// Whether a place is complete, and how; else `waker` will be woken.
+    /// Whether a place is complete, and how; else `waker` will be woken. `seen` is its future's, from poll to poll.
     #[inline]
-    pub(super) fn poll(&self, key: Key, waker: &Waker) -> Poll<Option<OpError>> {
+    pub(super) fn poll(&self, key: Key, seen: &mut Seen, waker: &Waker) -> Poll<Option<OpError>> {
         if let Some(outcome) = self.places.outcome(key) {
             return Poll::Ready(failure_of(outcome));
         }
@@ -213,9 +216,14 @@ impl Parts {
         }
         if self.plan.polls_help || self.polls_drive() {
             // Whoever has driven comes again, even if that has completed it: a task that awaits one after the other
-            // would else go on and on, and keep its executor from all others. So does who finds another at it.
-            let turn = if self.plan.polls_help { self.try_help() } else { self.try_drive() };
-            if turn != Some(Arm::Armed) || self.places.outcome(key).is_some() {
+            // would else go on and on, and keep its executor from all others. So does who finds another at it, and
+            // whose turn it is not.
+            let left = match self.turns.take(seen) {
+                true if self.plan.polls_help => self.try_help(),
+                true => self.try_drive(),
+                false => None,
+            };
+            if left != Some(Arm::Armed) || self.places.outcome(key).is_some() {
                 waker.wake_by_ref();
                 return Poll::Pending;
             }

@@ -16,7 +16,7 @@ use super::mover::{Mover, NotStarted};
 use super::notifier::{Notifier, NotifierType, Word};
 use super::operation::{Operation, OperationResult, OperationType};
 use super::supported;
-use crate::future::{RawRing, Ring, RingBuilder};
+use crate::future::{RawRing, Ring, RingBuilder, Seen};
 use crate::mover::dsa::Dsa;
 use crate::queue::{BuildError, Drive};
 use crate::sqe::{MoverId, OpFlags, WORKERS};
@@ -52,7 +52,7 @@ enum Stage {
     /// The place is open, and nothing has begun in it.
     Open,
     /// A mover may have the memory.
-    Running,
+    Running(Seen),
     /// The place was closed.
     Ended(OperationResult),
 }
@@ -131,14 +131,14 @@ unsafe impl Mover for Queued {
     ) -> Result<(), NotStarted> {
         // SAFETY: the caller vouches for it, and the `Vdm` ends the ring before its drop returns.
         placed.stage = match unsafe { self.ring.begin(placed.key, operation.sqe().on(self.mover)) } {
-            Ok(()) => Stage::Running,
+            Ok(()) => Stage::Running(Seen::default()),
             Err(error) => Stage::Ended(OperationResult::of(error.status())),
         };
         Ok(())
     }
 
     fn op_check(&self, placed: &mut Placed, _: &Operation, notifier: &mut Notifier<'_>) -> State {
-        if let Stage::Running = placed.stage {
+        if let Stage::Running(seen) = &mut placed.stage {
             let waker = match notifier.wanted() {
                 NotifierType::None => Waker::noop(),
                 NotifierType::Waker => notifier.use_waker().unwrap_or(Waker::noop()),
@@ -147,7 +147,7 @@ unsafe impl Mover for Queued {
                     &self.word_waker
                 }
             };
-            if let Poll::Ready(failure) = self.ring.poll(placed.key, waker) {
+            if let Poll::Ready(failure) = self.ring.poll(placed.key, seen, waker) {
                 let result = failure.map_or(OperationResult::Success, |error| OperationResult::of(error.status()));
                 placed.stage = Stage::Ended(result);
             }
@@ -162,7 +162,7 @@ unsafe impl Mover for Queued {
                 self.ring.close_unused(placed.key);
                 OperationResult::JobCorrupted
             }
-            Stage::Running => {
+            Stage::Running(_) => {
                 self.leave(placed);
                 return OperationResult::JobCorrupted;
             }
@@ -175,7 +175,7 @@ unsafe impl Mover for Queued {
 impl BuiltIn for Queued {
     fn leave(&self, placed: Placed) {
         let owed = Owed(Arc::clone(&self.credits));
-        if let Stage::Running = placed.stage {
+        if let Stage::Running(_) = placed.stage {
             self.ring.abandon(placed.key, owed);
         }
     }
