@@ -6,7 +6,7 @@
 #[path = "support/random.rs"]
 mod random;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memring::mover::{Capabilities, Claimed, Completions, DataMover, Kept, Lane, Progress};
 use memring::queue::{CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue};
@@ -100,6 +100,13 @@ impl Scene {
     }
 }
 
+/// A test that fails must not hang: the queue waits for what is held.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        *self.may_end.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
 #[test]
 fn planted_among_ten_thousand() {
     let mut scene = Scene::new();
@@ -184,6 +191,21 @@ fn what_a_chain_or_a_barrier_orders_may_share() {
     scene.accepts(sqe.user_data(14));
     scene.refuses(sqe.user_data(15), 14);
     scene.submit();
+    scene.end_all();
+}
+
+#[test]
+fn a_barrier_parts_what_other_queues_push_too() {
+    let mut scene = Scene::new();
+    let sqe = scene.copy(0, 0, PIECE);
+    let mut other = scene.sq.clone();
+    scene.accepts(sqe.user_data(1));
+    scene.accepts(sqe.user_data(2).drain());
+    scene.submit();
+    // SAFETY: the same memory, which the barrier parts.
+    unsafe { other.push(sqe.user_data(3).on(scene.holder)) }.expect("it is behind the barrier");
+    scene.refuses(sqe.user_data(4), 3);
+    other.submit();
     scene.end_all();
 }
 

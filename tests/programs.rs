@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use memring::dsa::model::{ModelPortal, Settings};
 use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::queue::{CompletionQueue, Drive, PushError, QueuePair, SubmissionQueue};
-use memring::{Cqe, INLINE, MoverId, Sqe, WORKERS};
+use memring::{Cqe, INLINE, MoverId, Sqe, SqeFlags, WORKERS};
 
 use judge::{Seen, judge};
 use movers::{Keeping, Log, Prompt};
@@ -117,10 +117,14 @@ impl Machine {
         let memory = self.memory.as_mut_ptr();
         let mut cqes = Vec::new();
         for (range, queue) in &program.submits {
-            let sqes: Vec<Sqe> = program.entries[range.clone()]
+            let mut sqes: Vec<Sqe> = program.entries[range.clone()]
                 .iter()
                 .map(|entry| entry.sqe(memory).on(self.mover(entry.who)))
                 .collect();
+            // One that looks for overlaps asks for it, since it looks at each push.
+            if cfg!(feature = "check-overlap") {
+                bring_barriers_forward(&mut sqes);
+            }
             let (alone, together) = sqes.split_at(self.random.below(sqes.len() + 1));
             let sq = &mut self.sqs[*queue];
             for sqe in alone {
@@ -166,6 +170,17 @@ impl Machine {
         sq.submit();
         self.submitted += ENTRIES as u64;
         self.reap(ENTRIES, &mut Vec::new());
+    }
+}
+
+/// Has each chain that is a barrier say so on its first entry, which comes to the same.
+fn bring_barriers_forward(sqes: &mut [Sqe]) {
+    let is_linked =
+        |sqe: &Sqe| [SqeFlags::LINK, SqeFlags::HARD_LINK].iter().any(|&link| sqe.sqe_flags().contains(link));
+    for chain in sqes.chunk_by_mut(|entry, _| is_linked(entry)) {
+        if chain.iter().any(|sqe| sqe.sqe_flags().contains(SqeFlags::DRAIN)) {
+            chain[0] = chain[0].drain();
+        }
     }
 }
 

@@ -27,6 +27,8 @@ mod checked {
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct Place {
         chain: u64,
+        /// The barriers that the chain of the last one is behind.
+        epoch: u64,
         /// The next entry belongs to the chain of the last one.
         is_linked: bool,
         /// The chain of the last one is a barrier.
@@ -34,7 +36,7 @@ mod checked {
     }
 
     impl Place {
-        pub(crate) const START: Self = Self { chain: 0, is_linked: false, is_barrier: false };
+        pub(crate) const START: Self = Self { chain: 0, epoch: 0, is_linked: false, is_barrier: false };
     }
 
     /// Bytes in use by an entry.
@@ -111,7 +113,7 @@ mod checked {
         /// Notes what an entry uses; or gives back the entry that uses some of it already.
         fn enter(&mut self, sqe: &Sqe, place: &mut Place) -> Result<(), Sqe> {
             self.advance(sqe, place);
-            let mine = regions_of(sqe, self.epoch, place.chain);
+            let mine = regions_of(sqe, place.epoch, place.chain);
             if let Some(other) = mine.iter().flatten().find_map(|(start, region)| self.conflict(*start, region)) {
                 return Err(other);
             }
@@ -127,15 +129,19 @@ mod checked {
             }
         }
 
-        /// Which chain and which epoch an entry belongs to.
+        /// Which chain and which epoch an entry belongs to. A barrier has one of its own, and whatever is pushed after
+        /// it, through whichever queue, a later one.
         fn advance(&mut self, sqe: &Sqe, place: &mut Place) {
             let is_drained = sqe.sqe_flags().contains(SqeFlags::DRAIN);
             if !place.is_linked {
                 self.chains += 1;
-                self.epoch += u64::from(place.is_barrier) + u64::from(is_drained);
-                *place = Place { chain: self.chains, is_linked: false, is_barrier: false };
+                self.epoch += u64::from(is_drained);
+                *place = Place { chain: self.chains, epoch: self.epoch, is_linked: false, is_barrier: false };
             }
-            place.is_barrier |= is_drained;
+            if is_drained && !place.is_barrier {
+                self.epoch += 1;
+                place.is_barrier = true;
+            }
             place.is_linked = sqe.is_linked();
         }
 
