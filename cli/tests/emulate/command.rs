@@ -1,5 +1,6 @@
 //! The command itself: what it refuses, what it says, what it leaves.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -108,6 +109,19 @@ fn it_runs_programs_with_address_sanitizer() {
     wrong.arg(&program).arg("x").env("ASAN_OPTIONS", "exitcode=99");
     let (output, _, stderr) = run(wrong);
     assert!(output.status.code() == Some(99) && stderr.contains("stack-buffer-overflow"), "{stderr}");
+}
+
+/// It carries the library that was built with it, and not one of a former build.
+#[test]
+fn it_preloads_what_was_built_with_it() {
+    if !is_possible() {
+        return;
+    }
+    let built = env::current_exe().unwrap().with_file_name("libmemring_emulator.so");
+    let mut command = emulate(&[]);
+    command.args(["cmp", "/dev/memring/libmemring_emulator.so"]).arg(built);
+    let (output, stdout, stderr) = run(command);
+    assert!(output.status.success(), "{stdout}{stderr}");
 }
 
 /// As a user who may make no namespaces.
