@@ -56,14 +56,14 @@ impl Place {
     }
 
     fn with<R>(&self, access: impl FnOnce(&mut Action) -> R) -> R {
-        let before = block_all();
-        self.hold();
-        // SAFETY: this thread holds the lock.
-        let action = unsafe { &mut *self.action.get() };
-        let result = access(action.get_or_insert_with(nothing));
-        self.let_go();
-        set_mask(&before);
-        result
+        undisturbed(|| {
+            self.hold();
+            // SAFETY: this thread holds the lock.
+            let action = unsafe { &mut *self.action.get() };
+            let result = access(action.get_or_insert_with(nothing));
+            self.let_go();
+            result
+        })
     }
 
     /// Takes the lock. All signals are blocked.
@@ -109,6 +109,14 @@ pub(crate) fn let_go_of_all() {
 fn nothing() -> Action {
     // SAFETY: all its fields are integers, or an optional function; zeros say the default.
     unsafe { mem::zeroed() }
+}
+
+/// Does something that no handler may find half done: all signals are blocked meanwhile.
+pub(crate) fn undisturbed<R>(body: impl FnOnce() -> R) -> R {
+    let before = block_all();
+    let result = body();
+    set_mask(&before);
+    result
 }
 
 fn block_all() -> sigset_t {

@@ -7,18 +7,18 @@
 //!
 //! The thread has all signals blocked that can be, so none of the program's handlers runs on it. It is started when the
 //! queue is first mapped or written to, never in a signal handler.
-#![expect(unsafe_code, reason = "drives the model; blocks signals")]
+#![expect(unsafe_code, reason = "drives the model")]
 
 use std::collections::VecDeque;
 use std::mem;
 use std::process;
-use std::ptr;
 use std::thread;
 
 use memring::dsa::model::{Chance, Faults, Instruction, Model, Order, Reply, Settings as ModelSettings};
 use memring::dsa::{Descriptor, DsaOpcode, GenCap, Mode, Operation};
 use memring_ring::Wake;
 
+use crate::actions;
 use crate::faults::Where;
 use crate::futex::Futex;
 use crate::layout;
@@ -32,21 +32,15 @@ const BURST: usize = 16;
 
 /// Starts the queue's thread, if it has none.
 pub(crate) fn start(queue: &'static Queue) {
-    if !queue.needs_thread() {
+    if queue.has_thread() {
         return;
     }
-    // SAFETY: a set of signals is plain integers, and is filled below.
-    let mut all: libc::sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: as above.
-    let mut before: libc::sigset_t = unsafe { mem::zeroed() };
-    // SAFETY: it writes to our set.
-    unsafe { libc::sigfillset(&raw mut all) };
-    // SAFETY: both sets are ours. The new thread inherits the mask.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
-    let thread = thread::Builder::new().name(queue.identity.name.clone()).spawn(move || run(queue));
-    // SAFETY: as above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
-    if let Err(error) = thread {
+    // The new thread inherits the mask. And who is to start it is not interrupted, by a handler that waits for it.
+    let started = actions::undisturbed(|| {
+        let builder = thread::Builder::new().name(queue.identity.name.clone());
+        if queue.needs_thread() { builder.spawn(move || run(queue)).map(drop) } else { Ok(()) }
+    });
+    if let Err(error) = started {
         trace::tell(&format!("memring emulate: no thread for a device: {error}\n"));
         process::abort();
     }

@@ -31,7 +31,7 @@ use memring::dsa::{CompletionRecord, Descriptor, DsaOpcode, Mode, VERSION_1};
 
 use crate::emulation::{Emulation, current};
 use crate::queue::Queue;
-use crate::{device, layout, process, real};
+use crate::{actions, device, layout, process, real};
 
 /// Whose an open file is.
 enum Whose {
@@ -177,6 +177,11 @@ pub(crate) fn write(queue: &'static Queue, fd: c_int, address: u64, len: usize) 
     }
     may_be_used(queue, fd)?;
     device::start(queue);
+    // A system call is over before a handler runs, which may submit to the same queue and wait for its own.
+    actions::undisturbed(|| write_all(queue, address, len))
+}
+
+fn write_all(queue: &Queue, address: u64, len: usize) -> Result<usize, c_int> {
     let mut taken = 0;
     for at in (0..len / Descriptor::BYTES).map(|number| number * Descriptor::BYTES) {
         match write_one(queue, address.wrapping_add(at as u64)) {

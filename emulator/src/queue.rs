@@ -169,10 +169,15 @@ impl Queue {
 
     /// Waits until the device is done with all that it has, as the driver does when a file or a portal goes.
     pub(crate) fn wait_until_idle(&self) {
-        // Ordering: Acquire, partner: the Release in `ended`; of the thread, that of `needs_thread`.
-        while self.outstanding.load(Ordering::Acquire) > 0 && self.has_thread.load(Ordering::Acquire) {
+        // Ordering: Acquire, partner: the Release in `ended`.
+        while self.outstanding.load(Ordering::Acquire) > 0 && self.has_thread() {
             thread::yield_now();
         }
+    }
+
+    /// Whether the thread was started, or is about to be.
+    pub(crate) fn has_thread(&self) -> bool {
+        self.has_thread.load(Ordering::Acquire) // Ordering: Acquire, partner: that of `needs_thread`.
     }
 
     /// True once: who gets it starts the thread.

@@ -214,3 +214,42 @@ int main(void) {
 "#,
     );
 }
+
+/// A handler may interrupt a write to the queue wherever it likes, and write there itself: a system call is done by
+/// then, or has not begun.
+#[test]
+fn a_handler_may_write_while_a_write_is_interrupted() {
+    succeeds(
+        "gcc",
+        r#"
+#include <sys/time.h>
+static int file;
+static volatile int handled;
+static void write_nop(void) {
+    struct descriptor descriptor;
+    struct record record;
+    memset(&descriptor, 0, sizeof descriptor);
+    record.status = 0;
+    descriptor.operation = 0xc;
+    descriptor.record = (uint64_t)&record;
+    while (write(file, &descriptor, sizeof descriptor) != sizeof descriptor)
+        ;
+    while (!record.status)
+        __asm__ volatile("pause");
+}
+static void handler(int signal) {
+    write_nop();
+    handled++;
+}
+int main(void) {
+    struct itimerval often = {{0, 150}, {0, 150}};
+    file = open("/dev/dsa/wq0.0", O_RDWR);
+    signal(SIGALRM, handler);
+    setitimer(ITIMER_REAL, &often, 0);
+    while (handled < 3000)
+        write_nop();
+    return 0;
+}
+"#,
+    );
+}
