@@ -120,13 +120,10 @@ pub(crate) fn undisturbed<R>(body: impl FnOnce() -> R) -> R {
 }
 
 fn block_all() -> sigset_t {
-    // SAFETY: a set is plain integers.
-    let mut all: sigset_t = unsafe { mem::zeroed() };
-    let mut before = all;
-    // SAFETY: it writes to our set.
-    unsafe { libc::sigfillset(&raw mut all) };
+    let (all, mut before) = (real::every_signal(), nothing().sa_mask);
+    // What the C library keeps for itself stays as it is: blocked in the trap, and only there.
     // SAFETY: both sets are ours.
-    unsafe { real::sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+    unsafe { real::sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before) };
     before
 }
 
@@ -150,8 +147,9 @@ fn install(signal: c_int, flags: c_int) -> Action {
     let (mut action, mut before) = (nothing(), nothing());
     action.sa_sigaction = trap::on_signal as *const () as libc::sighandler_t;
     action.sa_flags = libc::SA_SIGINFO | flags & (libc::SA_ONSTACK | libc::SA_RESTART);
-    // SAFETY: it writes to our set.
-    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+    // Also those that the C library keeps for itself: a thread that is cancelled anywhere is so before an instruction or
+    // after it.
+    action.sa_mask = real::every_signal();
     // SAFETY: the trap has the signature that SA_SIGINFO asks for, and does only what is async-signal-safe.
     unsafe { real::sigaction(signal, &raw const action, &raw mut before) };
     before
@@ -232,14 +230,9 @@ pub(crate) unsafe fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut 
         libc::SIG_DFL | libc::SIG_IGN => die(signal),
         handler => {
             let mut mask = mask_before;
-            for one in 1..=64 {
-                if has(&action.sa_mask, one) {
-                    // SAFETY: the set is ours.
-                    unsafe { libc::sigaddset(&raw mut mask, one) };
-                }
-            }
+            real::remember_all(&mut mask, &action.sa_mask);
             if action.sa_flags & libc::SA_NODEFER == 0 {
-                // SAFETY: as above.
+                // SAFETY: the set is ours.
                 unsafe { libc::sigaddset(&raw mut mask, signal) };
             }
             let mask = marked(mask);

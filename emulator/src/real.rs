@@ -4,7 +4,7 @@
 //! So nothing need be looked up at run time, and all of it is as async-signal-safe as it is in the C library.
 #![expect(unsafe_code, reason = "declares functions of the C library, and makes system calls")]
 
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -182,11 +182,28 @@ pub(crate) unsafe fn sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_
 
 /// Takes a signal out of a set, also one that is the C library's own.
 pub(crate) fn forget(set: &mut sigset_t, signal: c_int) {
+    *word_of(set) &= !(1_u64 << (signal - 1));
+}
+
+/// Puts what is in another set into a set, also what is the C library's own.
+pub(crate) fn remember_all(set: &mut sigset_t, others: &sigset_t) {
+    let mut others = *others;
+    *word_of(set) |= *word_of(&mut others);
+}
+
+/// The set with all signals, also the C library's own.
+pub(crate) fn every_signal() -> sigset_t {
+    // SAFETY: a set is plain integers.
+    let mut set: sigset_t = unsafe { mem::zeroed() };
+    *word_of(&mut set) = u64::MAX;
+    set
+}
+
+/// What the kernel knows of a set.
+fn word_of(set: &mut sigset_t) -> &mut u64 {
     let words: *mut u64 = ptr::from_mut(set).cast();
-    let bit = 1_u64 << (signal - 1);
-    // SAFETY: a set begins with a word of 64 bits for the signals 1 to 64.
-    let word = unsafe { &mut *words };
-    *word &= !bit;
+    // SAFETY: a set begins with a word of 64 bits for the signals 1 to 64, and is borrowed as long.
+    unsafe { &mut *words }
 }
 
 /// Where the thread's errno is.

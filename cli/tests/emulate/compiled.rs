@@ -253,3 +253,42 @@ int main(void) {
 "#,
     );
 }
+
+/// On hardware an instruction is done or not begun when its thread ends. What was half submitted would be waited for
+/// when the portal goes.
+#[test]
+fn a_thread_may_be_cancelled_where_it_submits() {
+    succeeds(
+        "gcc",
+        r#"
+#include <time.h>
+static void *portal;
+static volatile int is_up;
+static void *submits(void *none) {
+    struct descriptor descriptor;
+    memset(&descriptor, 0, sizeof descriptor);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, 0);
+    is_up = 1;
+    for (;;)
+        __asm__ volatile(".byte 0xf2, 0x0f, 0x38, 0xf8, 0x02" : : "a"(portal), "d"(&descriptor) : "memory", "cc");
+}
+int main(void) {
+    portal = map();
+    for (int i = 0; i < 1500; i++) {
+        pthread_t thread;
+        struct timespec a_while = {0, i * 7919 % 60000};
+        is_up = 0;
+        pthread_create(&thread, 0, submits, 0);
+        while (!is_up)
+            ;
+        // Any moment will do.
+        nanosleep(&a_while, 0);
+        pthread_cancel(thread);
+        pthread_join(thread, 0);
+    }
+    if (nop(portal) != 1) return 1;
+    return munmap(portal, 4096);
+}
+"#,
+    );
+}
