@@ -19,12 +19,16 @@ mod command;
 mod compiled;
 #[path = "emulate/dsa_test.rs"]
 mod dsa_test;
+#[path = "emulate/exceptions.rs"]
+mod exceptions;
 #[path = "emulate/files.rs"]
 mod files;
 #[path = "emulate/handlers.rs"]
 mod handlers;
 #[path = "emulate/instructions.rs"]
 mod instructions;
+#[path = "emulate/interrupted.rs"]
+mod interrupted;
 #[path = "emulate/ours.rs"]
 mod ours;
 #[path = "emulate/outside.rs"]

@@ -223,11 +223,13 @@ pub(crate) unsafe fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut 
     // SAFETY: the context is nobody else's until the handler returns.
     let mask_before = unsafe { (*context.cast::<ucontext_t>()).uc_sigmask };
     if is_a_fault && has(&mask_before, mark_of(signal)) {
-        return die(signal);
+        // SAFETY: the information is the caller's.
+        return unsafe { die(signal, info) };
     }
     match action.sa_sigaction {
         libc::SIG_IGN if !is_a_fault => {}
-        libc::SIG_DFL | libc::SIG_IGN => die(signal),
+        // SAFETY: as above.
+        libc::SIG_DFL | libc::SIG_IGN => unsafe { die(signal, info) },
         handler => {
             let mut mask = mask_before;
             real::remember_all(&mut mask, &action.sa_mask);
@@ -245,11 +247,20 @@ pub(crate) unsafe fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut 
     }
 }
 
-/// Has the default happen when the handler returns.
-fn die(signal: c_int) {
+/// Has the default happen when the handler returns, with what is known of the signal: whoever looks at what is left of
+/// the program finds which address it was.
+///
+/// # Safety
+///
+/// The information is readable.
+unsafe fn die(signal: c_int, info: *const siginfo_t) {
     let default = nothing();
     // SAFETY: it reads our action.
     unsafe { real::sigaction(signal, &raw const default, ptr::null_mut()) };
-    // SAFETY: it takes numbers. It stays pending while the signal is blocked, which is until the handler returns.
-    unsafe { libc::raise(signal) };
+    // It stays pending while the signal is blocked, which is until the handler returns.
+    // SAFETY: the caller's contract.
+    if !unsafe { real::send_to_self(signal, info) } {
+        // SAFETY: it takes numbers.
+        unsafe { libc::raise(signal) };
+    }
 }

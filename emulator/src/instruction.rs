@@ -124,6 +124,11 @@ impl Instruction {
         self.fit(registers.general(self.register))
     }
 
+    /// What the register of 32 bits holds that a wait names.
+    pub(crate) fn state(&self, registers: &impl Registers) -> u64 {
+        registers.general(self.register) & u64::from(u32::MAX)
+    }
+
     /// Where a store comes from, if it is one; `at` is the instruction's own address.
     pub(crate) fn source(&self, registers: &impl Registers, at: u64) -> Option<u64> {
         let Operand { base, index, displacement, segment } = self.source?;

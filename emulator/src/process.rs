@@ -3,7 +3,7 @@
 //! A device meets whatever addresses a program gives it, and says that a page is missing; so does this.
 //! Async-signal-safe.
 //!
-//! Source: process_vm_readv(2), madvise(2).
+//! Source: process_vm_readv(2), madvise(2), mincore(2).
 #![expect(unsafe_code, reason = "asks the kernel to copy, by address")]
 
 use std::ptr;
@@ -25,6 +25,19 @@ pub(crate) fn read_some(address: u64, into: &mut [u8]) -> usize {
     // SAFETY: the kernel writes to our buffer only, and checks the other address itself.
     let copied = unsafe { libc::process_vm_readv(this(), &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(copied).unwrap_or(0)
+}
+
+/// Where the first page fault is of reading some bytes there, not more than a page, which cannot all be read.
+pub(crate) fn unreadable(address: u64) -> u64 {
+    if read(address, &mut [0]) { (address | (PAGE - 1)).wrapping_add(1) } else { address }
+}
+
+/// Whether there is a page at this address, whatever may be done with it.
+pub(crate) fn is_mapped(address: u64) -> bool {
+    let page = ptr::without_provenance_mut(place(address & !(PAGE - 1)));
+    let mut is_resident = 0_u8;
+    // SAFETY: the kernel writes a byte for the one page.
+    unsafe { libc::mincore(page, place(PAGE), &raw mut is_resident) == 0 }
 }
 
 /// Copies bytes into memory. False: they cannot all be written.

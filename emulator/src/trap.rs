@@ -19,7 +19,7 @@ use std::ptr;
 
 use libc::{c_int, c_void, greg_t, siginfo_t, ucontext_t};
 use memring::dsa::Descriptor;
-use memring::dsa::model::{Instruction as By, Reply};
+use memring::dsa::model::{Access, Instruction as By, Reply};
 
 use crate::instruction::{Instruction, Kind, LONGEST, Registers, Segment};
 use crate::{actions, emulation, layout, process, real};
@@ -61,6 +61,15 @@ impl Interrupted<'_> {
         self.0[usize::try_from(libc::REG_RIP).unwrap_or(0)].cast_unsigned()
     }
 
+    /// Says which exception it was, as a context says it of those that the CPU has raised.
+    fn set_fault(&mut self, number: greg_t, code: greg_t, address: Option<u64>) {
+        *self.register(libc::REG_TRAPNO) = number;
+        *self.register(libc::REG_ERR) = code;
+        if let Some(address) = address {
+            *self.register(libc::REG_CR2) = address.cast_signed();
+        }
+    }
+
     /// Sets these status flags, and clears the others.
     fn set_flags(&mut self, flags: greg_t) {
         let register = self.register(libc::REG_EFL);
@@ -90,9 +99,15 @@ enum End {
     /// It was executed.
     Done,
     /// The CPU would have raised a page fault at this address.
-    PageFault(u64),
+    PageFault { address: u64, access: Access, is_mapped: bool },
     /// It would have raised a general protection exception.
     Protection,
+}
+
+impl End {
+    fn page_fault(address: u64, access: Access) -> Self {
+        Self::PageFault { address, access, is_mapped: process::is_mapped(address) }
+    }
 }
 
 /// The handler of SIGILL and SIGSEGV. What the program's own does may unwind through it.
@@ -107,15 +122,31 @@ pub(crate) extern "C-unwind" fn on_signal(signal: c_int, info: *mut siginfo_t, c
     real::set_errno(errno);
     match end {
         Some(End::Done) => {}
-        Some(End::PageFault(address)) => fault(SEGV_MAPERR, address, context),
-        Some(End::Protection) => fault(SI_KERNEL, 0, context),
+        Some(End::PageFault { address, access, is_mapped }) => {
+            interrupted.set_fault(PAGE_FAULT, page_fault_code(is_mapped, access), Some(address));
+            fault(if is_mapped { SEGV_ACCERR } else { SEGV_MAPERR }, address, context);
+        }
+        Some(End::Protection) => {
+            interrupted.set_fault(GENERAL_PROTECTION, 0, None);
+            fault(SI_KERNEL, 0, context);
+        }
         // SAFETY: this is the handler of this signal, and the arguments are the kernel's.
         None => unsafe { actions::deliver(signal, info, context) },
     }
 }
 
 const SEGV_MAPERR: c_int = 1;
+const SEGV_ACCERR: c_int = 2;
 const SI_KERNEL: c_int = 0x80;
+
+/// Exceptions by their numbers. Source: Intel SDM volume 3, chapter 6.
+const GENERAL_PROTECTION: greg_t = 13;
+const PAGE_FAULT: greg_t = 14;
+
+/// What the CPU tells of a page fault: of user code, by a write, of a page that is there.
+fn page_fault_code(is_mapped: bool, access: Access) -> greg_t {
+    1 << 2 | greg_t::from(access == Access::Write) << 1 | greg_t::from(is_mapped)
+}
 
 /// Gives the program the signal that the CPU's exception would have become.
 fn fault(code: c_int, address: u64, context: *mut c_void) {
@@ -144,6 +175,8 @@ fn execute(interrupted: &mut Interrupted<'_>) -> Option<End> {
         Kind::Movdir64b => store(emulation, interrupted, &instruction, at, By::Movdir64b),
         Kind::Enqcmd => store(emulation, interrupted, &instruction, at, By::Enqcmd),
         Kind::Umonitor => End::Done,
+        // A state has one bit.
+        Kind::Umwait | Kind::Tpause if instruction.state(interrupted) > 1 => End::Protection,
         Kind::Umwait | Kind::Tpause => {
             emulation.page.add(layout::WAITED, 1);
             std::thread::yield_now();
@@ -183,7 +216,7 @@ fn store(
     }
     let mut bytes = [0; Descriptor::BYTES];
     if !process::read(from, &mut bytes) {
-        return End::PageFault(from);
+        return End::page_fault(process::unreadable(from), Access::Read);
     }
     // The CPU puts the process's address space there, and wants the place free.
     if by == By::Enqcmd && bytes[..4] != [0; 4] {
@@ -195,11 +228,11 @@ fn store(
         (None, By::Movdir64b) => {
             // SAFETY: it is the program that writes there, by this instruction.
             if !unsafe { process::write(to, &bytes) } {
-                return End::PageFault(to);
+                return End::page_fault(to, Access::Write);
             }
             Reply::Dropped
         }
-        (None, By::Enqcmd) if !process::read(to, &mut [0]) => return End::PageFault(to),
+        (None, By::Enqcmd) if !process::read(to, &mut [0]) => return End::page_fault(to, Access::Write),
         // No device answers.
         (None, By::Enqcmd) => Reply::Retry,
     };

@@ -110,6 +110,7 @@ fn waits_are_decoded() {
         let decoded = Instruction::decode(bytes).unwrap();
         assert_eq!((decoded.kind, usize::from(decoded.len)), (kind, bytes.len()));
         assert_eq!(decoded.destination(&Machine), register);
+        assert_eq!(decoded.state(&Machine), register & LOW);
         assert_eq!(decoded.source(&Machine, AT), None);
     }
 }

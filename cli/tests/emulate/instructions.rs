@@ -193,6 +193,12 @@ fn waits_inside() {
     }
     assert_eq!(carry, 0);
     assert_eq!(wait(record).status(), RecordStatus::SUCCESS);
+    // There are two states to wait in.
+    let wrong = || {
+        // SAFETY: it is an exception.
+        unsafe { asm!("umwait ecx", in("ecx") 2, in("eax") 0, in("edx") 0, options(nostack)) };
+    };
+    assert_eq!(signal_of(wrong), libc::SIGSEGV);
 }
 
 /// As on hardware, the record says it, and the process lives.
