@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "a pointer that signal handlers read")]
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use memring::dsa::{Roots, discover};
 
@@ -88,6 +88,12 @@ pub(crate) fn current() -> Option<&'static Emulation> {
     let emulation = unsafe { emulation.as_ref() }?;
     // A copy made by a raw clone has no device.
     (emulation.process == std::process::id()).then_some(emulation)
+}
+
+/// True once in a process, and in none that is forked from it.
+pub(crate) fn is_first() -> bool {
+    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+    !HAS_BEGUN.swap(true, Ordering::Relaxed) // Ordering: Relaxed: one gets it; what it makes is published.
 }
 
 /// Makes the emulation, when the library is loaded. False: there is none to make.

@@ -7,6 +7,7 @@
 //! dropped.
 #![expect(unsafe_code, reason = "functions with the names of C's, called by C")]
 
+use std::ffi::CStr;
 use std::ptr;
 
 use libc::{c_char, c_int, c_uint, c_void, off_t, sigaction as Action, sighandler_t, sigset_t, size_t, ssize_t};
@@ -35,7 +36,14 @@ macro_rules! opens {
                 $(let mode = { let _ = mode; $mode };)?
                 // SAFETY: the caller's contract.
                 let fd = unsafe { real::open(folder, path, flags, mode) };
-                if fd < 0 || flags & libc::O_PATH != 0 { fd } else { node::opened(fd) }
+                if fd < 0 || flags & libc::O_PATH != 0 {
+                    return fd;
+                }
+                // SAFETY: a file of this name was opened.
+                if current().is_none() && node::may_be_queue(unsafe { CStr::from_ptr(path) }) {
+                    crate::load();
+                }
+                node::opened(fd)
             }
         )*
     };

@@ -60,6 +60,15 @@ mod trap;
 static LOADED: extern "C" fn() = loaded;
 
 extern "C" fn loaded() {
+    load();
+}
+
+/// Makes all that there is, once. Libraries of the program are loaded before this one is: if one of them uses the device
+/// while it is loaded, this comes from its first [`open`](interposed::open).
+fn load() {
+    if !emulation::is_first() {
+        return;
+    }
     let Some(settings) = settings::Settings::from_env() else { return };
     real::remember_stderr(settings.is_traced);
     if !emulation::make(settings) {

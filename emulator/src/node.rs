@@ -21,6 +21,7 @@
 //! Source: Linux `drivers/dma/idxd/cdev.c`.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
+use std::ffi::CStr;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
@@ -94,6 +95,11 @@ pub(crate) fn queue_of(emulation: &'static Emulation, fd: c_int) -> Option<&'sta
     // SAFETY: it was written to.
     let status = unsafe { status.assume_init() };
     emulation.queues.iter().find(|queue| queue.identity.node == (status.st_dev, status.st_ino))
+}
+
+/// Whether a file of this name may be a queue's.
+pub(crate) fn may_be_queue(path: &CStr) -> bool {
+    [&b"/dev/dsa/"[..], b"/dev/char/"].iter().any(|folder| path.to_bytes().starts_with(folder))
 }
 
 /// What becomes of a file that was just opened: the same, or an error.

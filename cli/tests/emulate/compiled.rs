@@ -1,6 +1,7 @@
 //! Programs in C and C++ that do what no program in Rust may: throw out of handlers, and cancel threads.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::outside::{emulate_in_time, is_possible, run};
@@ -53,20 +54,59 @@ pub(crate) fn succeeds(compiler: &str, rest: &str) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (source, program) = (folder.path().join("program.cc"), folder.path().join("program"));
+    if let Some(program) = compile(folder.path(), "program", compiler, &[], rest) {
+        succeeds_in(folder.path(), &program);
+    }
+}
+
+/// Compiles the rest of something to a file of this name; nothing, if there is no such compiler.
+#[track_caller]
+fn compile(folder: &Path, name: &str, compiler: &str, options: &[&str], rest: &str) -> Option<PathBuf> {
+    let (source, made) = (folder.join(name).with_extension("cc"), folder.join(name));
     fs::write(&source, [PRELUDE, rest].concat()).unwrap();
     let language = if compiler == "gcc" { "c" } else { "c++" };
     let mut command = Command::new(compiler);
-    command.args(["-w", "-O1", "-pthread", "-fnon-call-exceptions", "-x", language]);
-    let compiled = match command.arg(&source).arg("-o").arg(&program).output() {
+    command.args(["-w", "-O1", "-pthread", "-fnon-call-exceptions", "-x", language]).arg(&source);
+    let compiled = match command.args(["-x", "none"]).args(options).arg("-o").arg(&made).output() {
         Ok(compiled) => compiled,
-        Err(why) => return skip(compiler, format_args!("it does not run: {why}")),
+        Err(why) => {
+            skip(compiler, format_args!("it does not run: {why}"));
+            return None;
+        }
     };
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    Some(made)
+}
+
+#[track_caller]
+fn succeeds_in(folder: &Path, program: &Path) {
     let mut command = emulate_in_time(&[]);
-    command.arg(&program).current_dir(folder.path());
+    command.arg(program).current_dir(folder);
     let (output, stdout, stderr) = run(command);
     assert!(output.status.success(), "{:?}\n{stdout}\n{stderr}", output.status);
+}
+
+/// The libraries of a program are loaded before what is preloaded.
+#[test]
+fn a_library_may_submit_while_it_is_loaded() {
+    if !is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let library = r"
+static int status;
+__attribute__((constructor)) static void loaded(void) { status = nop(map()); }
+int status_of_the_first(void) { return status; }
+";
+    let Some(library) = compile(folder.path(), "library.so", "gcc", &["-shared", "-fPIC"], library) else { return };
+    let program = "
+int status_of_the_first(void);
+int main(void) { return status_of_the_first() == 1 && nop(map()) == 1 ? 0 : 1; }
+";
+    let options = [library.to_str().unwrap(), "-Wl,-rpath,$ORIGIN"];
+    if let Some(program) = compile(folder.path(), "program", "gcc", &options, program) {
+        succeeds_in(folder.path(), &program);
+    }
 }
 
 #[test]
