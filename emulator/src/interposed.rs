@@ -9,6 +9,7 @@
 
 use std::ffi::CStr;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_char, c_int, c_uint, c_void, off_t, sigaction as Action, sighandler_t, sigset_t, size_t, ssize_t};
 
@@ -252,24 +253,58 @@ fn install(signal: c_int, handler: sighandler_t, flags: c_int) -> sighandler_t {
     if result == 0 { old.sa_sigaction } else { libc::SIG_ERR }
 }
 
+/// The signals whose handlers interrupt what they interrupt for good, a bit for each: what `siginterrupt` has said.
+static INTERRUPTING: AtomicU64 = AtomicU64::new(0);
+
+fn bit_of(signal: c_int) -> u64 {
+    let bit = u32::try_from(signal).ok().and_then(|signal| signal.checked_sub(1));
+    bit.and_then(|bit| 1_u64.checked_shl(bit)).unwrap_or(0)
+}
+
+fn bsd_flags(signal: c_int) -> c_int {
+    // Ordering: Relaxed: it orders nothing else.
+    if INTERRUPTING.load(Ordering::Relaxed) & bit_of(signal) == 0 { libc::SA_RESTART } else { 0 }
+}
+
+/// Says whether a handler of this signal interrupts system calls for good, now and whenever one is installed the old way.
+#[unsafe(no_mangle)]
+pub extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
+    // SAFETY: all its fields are integers, or an optional function.
+    let mut action: Action = unsafe { std::mem::zeroed() };
+    // SAFETY: it writes to our action.
+    if unsafe { sigaction(signal, ptr::null(), &raw mut action) } != 0 {
+        return -1;
+    }
+    if interrupts != 0 {
+        INTERRUPTING.fetch_or(bit_of(signal), Ordering::Relaxed); // Ordering: as above.
+        action.sa_flags &= !libc::SA_RESTART;
+    } else {
+        INTERRUPTING.fetch_and(!bit_of(signal), Ordering::Relaxed); // Ordering: as above.
+        action.sa_flags |= libc::SA_RESTART;
+    }
+    // SAFETY: it reads our action, which is what was installed but for a flag.
+    unsafe { sigaction(signal, &raw const action, ptr::null_mut()) }
+}
+
 macro_rules! signals {
     ($($name:ident: $flags:expr;)*) => {
         $(
             /// Says what is done at a signal, the old way: as BSD did, for good, or as System V did, once.
             #[unsafe(no_mangle)]
             pub extern "C" fn $name(signal: c_int, handler: sighandler_t) -> sighandler_t {
-                install(signal, handler, $flags)
+                let flags: fn(c_int) -> c_int = $flags;
+                install(signal, handler, flags(signal))
             }
         )*
     };
 }
 
 signals! {
-    signal: libc::SA_RESTART;
-    bsd_signal: libc::SA_RESTART;
-    ssignal: libc::SA_RESTART;
-    sysv_signal: libc::SA_RESETHAND | libc::SA_NODEFER;
-    __sysv_signal: libc::SA_RESETHAND | libc::SA_NODEFER;
+    signal: bsd_flags;
+    bsd_signal: bsd_flags;
+    ssignal: bsd_flags;
+    sysv_signal: |_| libc::SA_RESETHAND | libc::SA_NODEFER;
+    __sysv_signal: |_| libc::SA_RESETHAND | libc::SA_NODEFER;
 }
 
 macro_rules! masks {
@@ -300,6 +335,24 @@ macro_rules! masks {
 masks! {
     pthread_sigmask: |errno| errno;
     sigprocmask: |errno| if errno == 0 { 0 } else { real::failed(errno) };
+}
+
+/// Waits for a signal, with others blocked.
+///
+/// # Safety
+///
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn sigsuspend(set: *const sigset_t) -> c_int {
+    // SAFETY: it is null or a set, by the caller's contract.
+    let mut wanted = unsafe { set.as_ref() }.copied();
+    if current().is_some() {
+        // A handler that runs meanwhile may submit.
+        wanted = wanted.map(actions::unblocked);
+    }
+    let set = wanted.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: the caller's contract; the set is a copy.
+    unsafe { real::sigsuspend(set) }
 }
 
 /// What comes before a fork.

@@ -15,6 +15,7 @@ unsafe extern "C-unwind" {
     fn __open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
     fn __close(fd: c_int) -> c_int;
     fn __write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t;
+    fn __sigsuspend(set: *const sigset_t) -> c_int;
 }
 
 unsafe extern "C" {
@@ -52,6 +53,16 @@ pub(crate) fn close(fd: c_int) -> c_int {
 pub(crate) unsafe fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: the caller's contract.
     unsafe { __write(fd, bytes, len) }
+}
+
+/// sigsuspend(2).
+///
+/// # Safety
+///
+/// As in C.
+pub(crate) unsafe fn sigsuspend(set: *const sigset_t) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe { __sigsuspend(set) }
 }
 
 /// Stderr as it was when the library was loaded: the device and inode numbers of its file, which are zero if there was

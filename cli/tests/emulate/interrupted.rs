@@ -79,3 +79,61 @@ int main(void) {
 "#,
     );
 }
+
+/// A thread that waits with all other signals blocked is a common one.
+#[test]
+fn a_handler_may_submit_while_its_thread_waits_for_it() {
+    succeeds(
+        "gcc",
+        r#"
+static void *portal;
+static volatile int status;
+static void handler(int signal) { status = nop(portal); }
+int main(void) {
+    sigset_t all;
+    portal = map();
+    signal(SIGUSR1, handler);
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, 0);
+    raise(SIGUSR1);
+    sigdelset(&all, SIGUSR1);
+    if (sigsuspend(&all) != -1 || errno != EINTR) return 1;
+    return status == 1 ? 0 : 2;
+}
+"#,
+    );
+}
+
+/// The emulation is of a device, and not of another C library.
+#[test]
+fn a_handler_interrupts_for_good_if_the_program_says_so() {
+    succeeds(
+        "gcc",
+        r#"
+static void handler(int signal) {}
+static int is_interrupted(void) {
+    int ends[2];
+    char byte;
+    pipe(ends);
+    alarm(1);
+    return read(ends[0], &byte, 1) == -1 && errno == EINTR;
+}
+int main(void) {
+    struct sigaction now;
+    siginterrupt(SIGALRM, 1);
+    signal(SIGALRM, handler);
+    if (!is_interrupted()) return 1;
+    siginterrupt(SIGALRM, 0);
+    signal(SIGALRM, handler);
+    sigaction(SIGALRM, 0, &now);
+    if (!(now.sa_flags & SA_RESTART)) return 2;
+    // The trap's own too.
+    signal(SIGSEGV, handler);
+    siginterrupt(SIGSEGV, 1);
+    sigaction(SIGSEGV, 0, &now);
+    if (now.sa_flags & SA_RESTART || now.sa_handler != handler) return 3;
+    return nop(map()) == 1 ? 0 : 4;
+}
+"#,
+    );
+}
