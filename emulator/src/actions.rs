@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_void, sigaction as Action, siginfo_t, sigset_t, ucontext_t};
 
-use crate::{real, trap};
+use crate::{real, trace, trap};
 
 /// A handler, as SA_SIGINFO has it. It may throw an exception, or end its thread: both go through the frames of the
 /// trap, which hold nothing that would have to be dropped.
@@ -254,6 +254,7 @@ pub(crate) unsafe fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut 
 ///
 /// The information is readable.
 unsafe fn die(signal: c_int, info: *const siginfo_t) {
+    trace::end();
     let default = nothing();
     // SAFETY: it reads our action.
     unsafe { real::sigaction(signal, &raw const default, ptr::null_mut()) };

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libc::{c_char, c_int, c_uint, c_void, off_t, sigaction as Action, sighandler_t, sigset_t, size_t, ssize_t};
 
 use crate::emulation::{self, current};
-use crate::{actions, node, process, real};
+use crate::{actions, node, process, real, trace};
 
 macro_rules! opens {
     ($($name:ident($($folder:ident)?; $($mode:ident)?);)*) => {
@@ -354,6 +354,21 @@ pub unsafe extern "C-unwind" fn sigsuspend(set: *const sigset_t) -> c_int {
     // SAFETY: the caller's contract; the set is a copy.
     unsafe { real::sigsuspend(set) }
 }
+
+macro_rules! ends {
+    ($($name:ident)*) => {
+        $(
+            /// Ends the process on the spot.
+            #[unsafe(no_mangle)]
+            pub extern "C" fn $name(status: c_int) -> ! {
+                trace::end();
+                real::exit(status)
+            }
+        )*
+    };
+}
+
+ends! { _exit _Exit }
 
 /// What comes before a fork.
 pub(crate) extern "C" fn forks() {

@@ -59,6 +59,11 @@ mod trap;
 #[unsafe(link_section = ".init_array")]
 static LOADED: extern "C" fn() = loaded;
 
+/// Called when the program ends in an orderly way.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static ENDED: extern "C" fn() = trace::end;
+
 extern "C" fn loaded() {
     load();
 }

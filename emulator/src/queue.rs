@@ -167,10 +167,14 @@ impl Queue {
         self.outstanding.fetch_sub(1, Ordering::Release);
     }
 
+    /// How many descriptors it has taken that have not ended.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.outstanding.load(Ordering::Acquire) // Ordering: Acquire, partner: the Release in `ended`.
+    }
+
     /// Waits until the device is done with all that it has, as the driver does when a file or a portal goes.
     pub(crate) fn wait_until_idle(&self) {
-        // Ordering: Acquire, partner: the Release in `ended`.
-        while self.outstanding.load(Ordering::Acquire) > 0 && self.has_thread() {
+        while self.outstanding() > 0 && self.has_thread() {
             thread::yield_now();
         }
     }

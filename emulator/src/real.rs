@@ -65,6 +65,14 @@ pub(crate) unsafe fn sigsuspend(set: *const sigset_t) -> c_int {
     unsafe { __sigsuspend(set) }
 }
 
+/// _exit(2).
+pub(crate) fn exit(status: c_int) -> ! {
+    loop {
+        // SAFETY: it takes a number, and does not return.
+        unsafe { libc::syscall(libc::SYS_exit_group, status) };
+    }
+}
+
 /// Stderr as it was when the library was loaded: the device and inode numbers of its file, which are zero if there was
 /// none, and the number of a copy.
 static STDERR: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];

@@ -8,14 +8,17 @@
 //! Descriptors are told when the device gets them, in the order in which they came; the members of a batch follow it. A
 //! record is told just before it is written, with what its operation and its status define, and nothing else. Each line
 //! is written at once, so that those of several processes do not mix.
+//!
+//! The last line of a process says how much was not done when it ended, if it ends by `exit` or a fatal fault.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use memring::dsa::{Descriptor, DsaOpcode, Flags, Operation, RecordStatus, RecordView};
 
-use crate::{process, real};
+use crate::emulation::current;
+use crate::{actions, process, real};
 
 /// The flags that mean the same in every operation, by the names that the specification's tables have.
 const FLAGS: [(Flags, &str); 15] = [
@@ -119,6 +122,39 @@ fn defined(of: Option<(DsaOpcode, Flags)>, record: &RecordView) -> String {
         DsaOpcode::CRCGEN | DsaOpcode::COPY_CRC if flags.contains(Flags::CRC_64) => format!("{done}, sum {sum:#x}"),
         DsaOpcode::CRCGEN | DsaOpcode::COPY_CRC => format!("{done}, sum {:#x}", record.crc32()),
         _ => done,
+    }
+}
+
+/// Tells of what is not done when the process ends. Async-signal-safe.
+pub(crate) extern "C" fn end() {
+    let Some(emulation) = current().filter(|emulation| emulation.settings.is_traced) else { return };
+    for queue in &emulation.queues {
+        let count = queue.outstanding();
+        if count == 0 {
+            continue;
+        }
+        let mut line = Line { bytes: [0; 128], len: 0 };
+        let noun = if count == 1 { "descriptor was" } else { "descriptors were" };
+        let name = &queue.identity.name;
+        // A name that is too long is cut off.
+        let _ = writeln!(line, "{name}: {count} {noun} not done when the program ended");
+        // Nobody may read it any more.
+        actions::undisturbed(|| real::to_stderr(line.bytes.get(..line.len).unwrap_or_default()));
+    }
+}
+
+/// A line of text that is put together where nothing may be allocated.
+struct Line {
+    bytes: [u8; 128],
+    len: usize,
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let place = self.bytes.get_mut(self.len..).and_then(|left| left.get_mut(..text.len())).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
     }
 }
 

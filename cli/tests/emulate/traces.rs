@@ -1,11 +1,15 @@
 //! What `--trace` and `--stats` say is what happened, and all of it.
 
+#![expect(unsafe_code, reason = "dies of an instruction")]
+
+use std::arch::asm;
 use std::io::Write;
 
 use memring::dsa::{Descriptor, Flags, Operation, RecordStatus};
 
+use super::handlers::signal_of;
 use super::outside::{counted, passes};
-use super::portal::{open, record, wait, with_record};
+use super::portal::{enqcmd, map, open, record, succeeds, wait, with_record};
 
 /// More members than a trace lists.
 const MEMBERS: usize = 1100;
@@ -59,4 +63,47 @@ fn members_of_a_refused_batch_are_not_counted() {
 fn refused_inside() {
     assert_eq!(batch(1), RecordStatus::BAD_COUNT);
     assert_eq!(batch(2), RecordStatus::SUCCESS);
+}
+
+#[test]
+fn what_was_not_done_at_the_end_is_told() {
+    for options in [&["--trace"][..], &["--trace", "--stats"]] {
+        let Some(said) = passes(options, "traces::left_inside") else { return };
+        let lines = said.lines().filter(|line| line.ends_with(" not done when the program ended"));
+        // Of each process that ended with something left, one.
+        assert_eq!(lines.clone().count(), 3, "{said}");
+        assert!(lines.clone().all(|line| line.starts_with("wq0.0: ") && line.contains(" descriptors were ")), "{said}");
+    }
+    let said = passes(&[], "traces::left_inside");
+    assert!(said.is_none_or(|said| !said.contains("not done")));
+}
+
+#[test]
+#[ignore = "runs under memring emulate"]
+fn left_inside() {
+    assert_eq!(signal_of(leave_much), 0);
+    let dies = || {
+        leave_much();
+        // SAFETY: it raises a signal, which ends the process.
+        unsafe { asm!("ud2") };
+    };
+    assert_eq!(signal_of(dies), libc::SIGILL);
+    // One with nothing left.
+    assert_eq!(signal_of(|| succeeds(map())), 0);
+    leave_much();
+}
+
+/// Submits so much that it is not done by far when it returns: a gibibyte, of the same two buffers.
+fn leave_much() {
+    const MEMBERS: usize = 32;
+    const LEN: usize = 2 << 20;
+    let [src_1, src_2] = [0; 2].map(|byte| vec![byte; LEN].leak().as_ptr().expose_provenance() as u64);
+    let compare = Operation::Compare { src_1, src_2, len: u32::try_from(LEN).unwrap(), expected: 0 };
+    let members = vec![Descriptor::new(&compare, Flags::NONE, 0); MEMBERS].leak();
+    let list = members.as_ptr().expose_provenance() as u64;
+    let batch = Operation::Batch { list, count: u32::try_from(MEMBERS).unwrap() };
+    let (portal, descriptor) = (map(), Descriptor::new(&batch, Flags::NONE, 0));
+    for _ in 0..16 {
+        assert!(enqcmd(portal, &raw const descriptor));
+    }
 }
