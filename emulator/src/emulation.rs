@@ -2,12 +2,14 @@
 //! interposed functions begin with.
 //!
 //! It is made when the library is loaded, from the sysfs that programs read, so there is one description of the
-//! device. In a forked child all of it is made anew ([`renew`]): a child has no device thread, no portal, and nothing
-//! under way.
+//! device. A forked child has no device thread, no portal, and nothing under way: its copy of the portals is emptied
+//! ([`forked`]), and its queues are made anew when it first uses the device file ([`renewed`]). Not before: a child may
+//! be forked where nothing can be allocated, by a handler that interrupted an allocation, or by an allocator that has
+//! its own locks.
 #![expect(unsafe_code, reason = "a pointer that signal handlers read")]
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use memring::dsa::{Roots, discover};
 
@@ -29,7 +31,9 @@ pub(crate) struct Emulation {
     pub(crate) settings: Settings,
     pub(crate) page: Page,
     /// The process that it is for.
-    process: u32,
+    process: AtomicU32,
+    /// The queues are a parent's.
+    is_inherited: AtomicBool,
     portals: Portals,
 }
 
@@ -87,7 +91,8 @@ pub(crate) fn current() -> Option<&'static Emulation> {
     // SAFETY: it is null, or was leaked and so lives for good; it is shared only.
     let emulation = unsafe { emulation.as_ref() }?;
     // A copy made by a raw clone has no device.
-    (emulation.process == std::process::id()).then_some(emulation)
+    // Ordering: Relaxed: a process has written its number while it had one thread.
+    (emulation.process.load(Ordering::Relaxed) == std::process::id()).then_some(emulation)
 }
 
 /// True once in a process, and in none that is forked from it.
@@ -106,13 +111,38 @@ pub(crate) fn make(settings: Settings) -> bool {
     true
 }
 
-/// Makes it anew, in a child.
-pub(crate) fn renew() {
+/// Empties it in a child, of which this is the only thread yet. Async-signal-safe.
+pub(crate) fn forked() {
     let before = EMULATION.load(Ordering::Acquire); // Ordering: as in `current`.
     // SAFETY: as in `current`.
-    let Some(before) = (unsafe { before.as_ref() }) else { return };
+    let Some(emulation) = (unsafe { before.as_ref() }) else { return };
+    for portal in emulation.portals.iter() {
+        portal.leaves.store(0, Ordering::Relaxed); // Ordering: Relaxed, all: there is one thread.
+        portal.address.store(0, Ordering::Relaxed); // Ordering: as above.
+    }
+    emulation.is_inherited.store(true, Ordering::Relaxed); // Ordering: as above.
+    emulation.process.store(std::process::id(), Ordering::Relaxed); // Ordering: as above.
+}
+
+/// The emulation with queues of this process: the same, or one that is made for a child.
+pub(crate) fn renewed(before: &'static Emulation) -> &'static Emulation {
+    if !before.is_inherited() {
+        return before;
+    }
     let identities = before.queues.iter().map(|queue| queue.identity.clone()).collect();
-    publish(Emulation::new(identities, before.settings.clone(), before.page));
+    let new = Box::into_raw(Box::new(Emulation::new(identities, before.settings.clone(), before.page)));
+    let old = ptr::from_ref(before).cast_mut();
+    // Ordering: Release, partner: the Acquire in `current`; Acquire, partner: this Release of another thread.
+    let made = match EMULATION.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => new,
+        Err(anothers) => {
+            // SAFETY: it was made above, and nobody has seen it.
+            drop(unsafe { Box::from_raw(new) });
+            anothers
+        }
+    };
+    // SAFETY: what was published is never freed, and shared only.
+    unsafe { &*made }
 }
 
 fn publish(emulation: Emulation) {
@@ -126,10 +156,16 @@ impl Emulation {
         Self {
             queues: identities.into_iter().map(queue).collect(),
             portals: Portals::new(),
-            process: std::process::id(),
+            process: AtomicU32::new(std::process::id()),
+            is_inherited: AtomicBool::new(false),
             settings,
             page,
         }
+    }
+
+    /// Whether the queues are those of a parent, of which nothing may be expected.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.is_inherited.load(Ordering::Relaxed) // Ordering: Relaxed: it is set while there is one thread.
     }
 
     /// The queue whose portal this address is in.

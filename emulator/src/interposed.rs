@@ -74,8 +74,7 @@ pub extern "C-unwind" fn close(fd: c_int) -> c_int {
 /// As in C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
-    let queue = current().and_then(|emulation| node::queue_of(emulation, fd));
-    let Some(queue) = queue else {
+    let Some((_, queue)) = node::queue_of(fd) else {
         // SAFETY: the caller's contract.
         return unsafe { real::write(fd, bytes, len) };
     };
@@ -132,8 +131,7 @@ unsafe fn map_anew(
     fd: c_int,
     offset: off_t,
 ) -> *mut c_void {
-    let of_file = if flags & libc::MAP_ANONYMOUS == 0 { current() } else { None };
-    let found = of_file.and_then(|emulation| Some((emulation, node::queue_of(emulation, fd)?)));
+    let found = if flags & libc::MAP_ANONYMOUS == 0 { node::queue_of(fd) } else { None };
     let Some((emulation, queue)) = found else {
         // SAFETY: the caller's contract.
         return unsafe { real::mmap(address, len, prot, flags, fd, offset) };
@@ -382,7 +380,7 @@ pub(crate) extern "C" fn has_forked() {
 
 /// What follows a fork, in the child.
 pub(crate) extern "C" fn forked() {
-    emulation::renew();
+    emulation::forked();
     // Handlers may run from here on.
     actions::let_go_of_all();
 }

@@ -30,7 +30,7 @@ use std::path::Path;
 use libc::c_int;
 use memring::dsa::{CompletionRecord, Descriptor, DsaOpcode, Mode, VERSION_1};
 
-use crate::emulation::{Emulation, current};
+use crate::emulation::{self, Emulation, current};
 use crate::queue::Queue;
 use crate::{actions, device, layout, process, real};
 
@@ -79,8 +79,16 @@ pub(crate) fn numbers(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
-/// The queue that this is the file of.
-pub(crate) fn queue_of(emulation: &'static Emulation, fd: c_int) -> Option<&'static Queue> {
+/// The queue that this is the file of, and what it is part of, for use in this process.
+pub(crate) fn queue_of(fd: c_int) -> Option<(&'static Emulation, &'static Queue)> {
+    let emulation = current()?;
+    let number = number_of(emulation, fd)?;
+    let emulation = emulation::renewed(emulation);
+    Some((emulation, emulation.queues.get(number)?))
+}
+
+/// Which of the queues it is that this is the file of. Async-signal-safe.
+fn number_of(emulation: &Emulation, fd: c_int) -> Option<usize> {
     if emulation.queues.is_empty() || fd < 0 {
         return None;
     }
@@ -94,7 +102,7 @@ pub(crate) fn queue_of(emulation: &'static Emulation, fd: c_int) -> Option<&'sta
     }
     // SAFETY: it was written to.
     let status = unsafe { status.assume_init() };
-    emulation.queues.iter().find(|queue| queue.identity.node == (status.st_dev, status.st_ino))
+    emulation.queues.iter().position(|queue| queue.identity.node == (status.st_dev, status.st_ino))
 }
 
 /// Whether a file of this name may be a queue's.
@@ -104,8 +112,7 @@ pub(crate) fn may_be_queue(path: &CStr) -> bool {
 
 /// What becomes of a file that was just opened: the same, or an error.
 pub(crate) fn opened(fd: c_int) -> c_int {
-    let Some(emulation) = current() else { return fd };
-    let Some(queue) = queue_of(emulation, fd) else { return fd };
+    let Some((_, queue)) = queue_of(fd) else { return fd };
     if let Err(errno) = claim(queue, fd) {
         real::close(fd);
         return real::failed(errno);
@@ -139,8 +146,9 @@ fn may_be_used(queue: &Queue, fd: c_int) -> Result<(), c_int> {
 
 /// Closes a file.
 pub(crate) fn close(fd: c_int) -> c_int {
-    if let Some(emulation) = current()
-        && let Some(queue) = queue_of(emulation, fd)
+    // What a child inherits is the parent's to wait for.
+    if let Some(emulation) = current().filter(|emulation| !emulation.is_inherited())
+        && let Some(queue) = number_of(emulation, fd).and_then(|number| emulation.queues.get(number))
         && !emulation.is_mapped(queue)
     {
         queue.wait_until_idle();

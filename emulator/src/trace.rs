@@ -127,7 +127,10 @@ fn defined(of: Option<(DsaOpcode, Flags)>, record: &RecordView) -> String {
 
 /// Tells of what is not done when the process ends. Async-signal-safe.
 pub(crate) extern "C" fn end() {
-    let Some(emulation) = current().filter(|emulation| emulation.settings.is_traced) else { return };
+    let Some(emulation) = current().filter(|emulation| emulation.settings.is_traced && !emulation.is_inherited())
+    else {
+        return;
+    };
     for queue in &emulation.queues {
         let count = queue.outstanding();
         if count == 0 {

@@ -137,3 +137,36 @@ int main(void) {
 "#,
     );
 }
+
+/// A handler may fork wherever it interrupts its thread, also in the middle of an allocation: the child, which only ends
+/// here, allocates nothing by itself.
+#[test]
+fn a_handler_may_fork_where_nothing_can_be_allocated() {
+    succeeds(
+        "gcc",
+        r#"
+#include <stdlib.h>
+#include <sys/time.h>
+static volatile int children, failed;
+static void handler(int signal) {
+    int status;
+    pid_t child = fork();
+    if (!child) _exit(0);
+    waitpid(child, &status, 0);
+    failed += status != 0;
+    children++;
+}
+int main(void) {
+    struct itimerval often = {{0, 500}, {0, 500}};
+    signal(SIGALRM, handler);
+    setitimer(ITIMER_REAL, &often, 0);
+    while (children < 500) {
+        void *blocks[64];
+        for (int i = 0; i < 64; i++) blocks[i] = malloc(1100 + i * 377);
+        for (int i = 0; i < 64; i++) free(blocks[i]);
+    }
+    return failed != 0;
+}
+"#,
+    );
+}
