@@ -97,9 +97,9 @@ fn left_inside() {
 fn leave_much() {
     const MEMBERS: usize = 32;
     const LEN: usize = 2 << 20;
-    let [src_1, src_2] = [0; 2].map(|byte| vec![byte; LEN].leak().as_ptr().expose_provenance() as u64);
-    let compare = Operation::Compare { src_1, src_2, len: u32::try_from(LEN).unwrap(), expected: 0 };
-    let members = vec![Descriptor::new(&compare, Flags::NONE, 0); MEMBERS].leak();
+    let [src, dst] = [0_u8; 2].map(|byte| vec![byte; LEN].leak().as_mut_ptr().expose_provenance() as u64);
+    let copy = Operation::Memmove { src, dst, len: u32::try_from(LEN).unwrap() };
+    let members = vec![Descriptor::new(&copy, Flags::NONE, 0); MEMBERS].leak();
     let list = members.as_ptr().expose_provenance() as u64;
     let batch = Operation::Batch { list, count: u32::try_from(MEMBERS).unwrap() };
     let (portal, descriptor) = (map(), Descriptor::new(&batch, Flags::NONE, 0));
