@@ -37,6 +37,7 @@ const MAY_HOLD_UNSAFE: &[&str] = &[
     "emulator/src/page.rs",
     "emulator/src/process.rs",
     "emulator/src/real.rs",
+    "emulator/src/signals.rs",
     "emulator/src/trap.rs",
     "src/future/batch.rs",
     "src/future/buffer.rs",

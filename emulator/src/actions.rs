@@ -147,8 +147,8 @@ fn install(signal: c_int, flags: c_int) -> Action {
     let (mut action, mut before) = (nothing(), nothing());
     action.sa_sigaction = trap::on_signal as *const () as libc::sighandler_t;
     action.sa_flags = libc::SA_SIGINFO | flags & (libc::SA_ONSTACK | libc::SA_RESTART);
-    // Also those that the C library keeps for itself: a thread that is cancelled anywhere is so before an instruction or
-    // after it.
+    // Also those that the C library keeps for itself: a thread that is cancelled anywhere is so before an instruction
+    // or after it.
     action.sa_mask = real::every_signal();
     // SAFETY: the trap has the signature that SA_SIGINFO asks for, and does only what is async-signal-safe.
     unsafe { real::sigaction(signal, &raw const action, &raw mut before) };

@@ -13,7 +13,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `interposed`, `real` | functions of the C library's names, and those behind them |
+//! | `interposed`, `signals`, `real` | functions of the C library's names, and those behind them |
 //! | `node` | the device file, as Linux's driver answers for it |
 //! | `trap`, `instruction` | the handler that does what instructions do, and the decoder |
 //! | `actions` | the program's own handlers of the two signals |
@@ -51,6 +51,7 @@ mod process;
 mod queue;
 mod real;
 mod settings;
+pub mod signals;
 mod trace;
 mod trap;
 
@@ -68,8 +69,8 @@ extern "C" fn loaded() {
     load();
 }
 
-/// Makes all that there is, once. Libraries of the program are loaded before this one is: if one of them uses the device
-/// while it is loaded, this comes from its first [`open`](interposed::open).
+/// Makes all that there is, once. Libraries of the program are loaded before this one is: if one of them uses the
+/// device while it is loaded, this comes from its first [`open`](interposed::open).
 fn load() {
     if !emulation::is_first() {
         return;

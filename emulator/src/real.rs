@@ -208,9 +208,9 @@ pub(crate) unsafe fn sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_
 /// The information is readable.
 pub(crate) unsafe fn send_to_self(signal: c_int, info: *const libc::siginfo_t) -> bool {
     // SAFETY: it takes nothing.
-    let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
+    let thread = unsafe { libc::gettid() };
     // SAFETY: the caller's contract.
-    unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, info) == 0 }
+    unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, std::process::id(), thread, signal, info) == 0 }
 }
 
 /// Takes a signal out of a set, also one that is the C library's own.

@@ -2,8 +2,8 @@
 
 use super::compiled::succeeds;
 
-/// A handler that brings memory back must know where, and whether anything is there: source and destination, missing and
-/// protected.
+/// A handler that brings memory back must know where, and whether anything is there: source and destination, missing
+/// and protected.
 #[test]
 fn a_handler_is_told_of_a_page_fault() {
     succeeds(

@@ -138,8 +138,8 @@ int main(void) {
     );
 }
 
-/// A handler may fork wherever it interrupts its thread, also in the middle of an allocation: the child, which only ends
-/// here, allocates nothing by itself.
+/// A handler may fork wherever it interrupts its thread, also in the middle of an allocation: the child, which only
+/// ends here, allocates nothing by itself.
 #[test]
 fn a_handler_may_fork_where_nothing_can_be_allocated() {
     succeeds(
