@@ -95,8 +95,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     };
     let library = library::bytes().ok_or_else(|| Failure::new("this build has no emulator in it"))?;
     let path = program::find(name)?;
+    let folder = env::current_dir();
     namespace::enter()?;
     let made = options.machine().make(library)?;
+    // It may be one of those that are covered now. Who may not go there by its name stays where he was.
+    let _ = folder.and_then(env::set_current_dir);
     let mut program = Command::new(&path);
     program
         .arg0(name)

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -21,8 +21,15 @@ pub(super) fn find(name: &OsStr) -> Result<PathBuf, Failure> {
     let path = path.ok_or_else(|| Failure::new(format!("{name:?} is not in PATH")))?;
     let mut loaded = path.clone();
     for _ in 0..MOST_INTERPRETERS {
-        let file = File::open(&loaded).map_err(|error| Failure::system("open", &loaded, error))?;
-        match Kind::of(&file).map_err(|error| Failure::system("read", &loaded, error))? {
+        let cannot_open = |error| Failure::system("open", &loaded, error);
+        // What is no file might have to be waited for.
+        let is_file = fs::metadata(&loaded).map_err(cannot_open)?.is_file();
+        let kind = if is_file { Kind::of(&File::open(&loaded).map_err(cannot_open)?) } else { Ok(Kind::Other) };
+        let kind = kind.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Failure::file(&loaded, "is cut off"),
+            _ => Failure::system("read", &loaded, error),
+        })?;
+        match kind {
             Kind::Script(interpreter) => loaded = interpreter,
             // It has no linker, since it is the linker: what it is to load is the program.
             Kind::Static if is_linker(&loaded) => return Ok(path),
@@ -81,9 +88,11 @@ impl Kind {
         let mut header = Vec::new();
         file.take(256).read_to_end(&mut header)?;
         if let Some(line) = header.strip_prefix(b"#!") {
-            let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_start();
-            let interpreter = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-            return Ok(Self::Script(Path::new(OsStr::from_bytes(interpreter)).to_owned()));
+            // A line that ends as in DOS names another interpreter.
+            let mut words =
+                line.split(|byte| *byte == b'\n').next().unwrap_or_default().split(|byte| b" \t".contains(byte));
+            let interpreter = words.find(|word| !word.is_empty());
+            return Ok(interpreter.map_or(Self::Other, |name| Self::Script(OsStr::from_bytes(name).into())));
         }
         if !header.starts_with(b"\x7fELF") {
             return Ok(Self::Other);

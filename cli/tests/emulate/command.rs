@@ -35,6 +35,7 @@ fn it_refuses_in_one_line_what_cannot_be_run() {
     foreign[18] = 183;
     let mut narrow = elf.clone();
     narrow[4] = 1;
+    assert!(Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
     let cases = [
         (file("static", &elf), "is linked statically, so nothing can be preloaded into it\n"),
         (file("script", format!("#! {} -x\n", file("static", &elf)).as_bytes()), "nothing can be preloaded into it\n"),
@@ -46,6 +47,12 @@ fn it_refuses_in_one_line_what_cannot_be_run() {
         (file("narrow", &narrow), "is no program for x86-64\n"),
         (file("text", b"text"), "is neither a program nor a script\n"),
         (file("empty", b""), "is neither a program nor a script\n"),
+        (file("nameless", b"#! \n"), "is neither a program nor a script\n"),
+        (file("dos", b"#!/bin/sh\r\n"), "cannot open \"/bin/sh\\r\": No such file or directory\n"),
+        (file("short", &elf[..100]), "is cut off\n"),
+        // It would have to be waited for.
+        (folder.path().join("pipe").to_string_lossy().into_owned(), "is neither a program nor a script\n"),
+        ("/dev".to_owned(), "is neither a program nor a script\n"),
         (folder.path().join("none").to_string_lossy().into_owned(), "No such file or directory\n"),
         ("no-such-program".to_owned(), "is not in PATH\n"),
     ];
@@ -81,6 +88,10 @@ fn it_finds_programs_as_others_do() {
     let mut without_path = emulate(&[]);
     without_path.env_remove("PATH").args(["echo", "found"]);
     assert_eq!(run(without_path).1, "found\n");
+    // From a folder that is covered.
+    let mut relative = emulate(&[]);
+    relative.args(["ls", "dsa"]).current_dir("/dev");
+    assert_eq!(run(relative).1, "wq0.0\n");
     // By the dynamic linker, as a program of its own.
     let mut linker = emulate(&[]);
     linker.args(["/lib64/ld-linux-x86-64.so.2", "/bin/sh", "-c", "echo $LD_PRELOAD; ls /dev/dsa"]);
