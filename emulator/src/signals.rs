@@ -1,7 +1,7 @@
 //! The C library's functions of signals that this library stands in front of: what is done at a signal, which are
 //! blocked, and waiting for them.
 //!
-//! Two signals are the trap's ([`actions`]); what is said of the others is passed on, but that no set blocks
+//! Two signals are the trap's (`actions.rs`); what is said of the others is passed on, but that no set blocks
 //! the two.
 #![expect(unsafe_code, reason = "functions with the names of C's, called by C")]
 
