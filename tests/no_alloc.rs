@@ -3,10 +3,10 @@
 //! Method: a global allocator that counts its calls. Each scenario builds a queue, warms it up, notes the count, runs
 //! many rounds of pushes (accepted and refused), submits and every way of reaping, and compares. Other rounds
 //! (`no_alloc/order.rs`) have chains, barriers, shared completions, cancels, and operations done in parts; others
-//! (`no_alloc/rings.rs`, `no_alloc/vdm.rs`) what rings and virtual data movers await, `no_alloc/durable.rs` what
-//! goes to a disk, and `no_alloc/dsa.rs` what goes to devices. The count is
-//! that of the whole process, since most of the work is done by the queue's own threads; so this binary has no test
-//! harness, whose threads would be counted too.
+//! (`no_alloc/rings.rs`, `no_alloc/vdm.rs`) what rings and virtual data movers await, `no_alloc/durable.rs` what goes
+//! to a disk, and `no_alloc/dsa.rs` what goes to devices; and `no_alloc/pace.rs` makes sure of what else only a busy
+//! machine would show. The count is that of the whole process, since most of the work is done by the queue's own
+//! threads; so this binary has no test harness, whose threads would be counted too.
 //!
 //! The warm-up lasts until each driver thread has executed something: `build()` returns before its threads have begun,
 //! and a thread that begins allocates (its name, its signal stack, what std keeps for it). The queue needs no other
@@ -23,6 +23,8 @@ mod durable;
 mod harness;
 #[path = "no_alloc/order.rs"]
 mod order;
+#[path = "no_alloc/pace.rs"]
+mod pace;
 #[path = "no_alloc/rings.rs"]
 mod rings;
 #[path = "no_alloc/vdm.rs"]
@@ -398,6 +400,7 @@ const SCENARIOS: &[harness::Scenario] = &[
     ("four_submitters", four_submitters),
     ("rings_of_each_drive", rings::of_each_drive),
     ("rings_with_a_users_mover", rings::with_a_users_mover),
+    ("scopes_whose_operations_are_late", pace::scopes_whose_operations_are_late),
     ("virtual_data_movers", vdm::virtual_data_movers),
     ("durable_operations", durable::durable_operations),
     ("dsa_at_its_worst", dsa::dsa_at_its_worst),

@@ -32,6 +32,7 @@ use slab::Slab;
 
 use super::failed::OpError;
 use super::places::Places;
+use super::scope::most_at_once;
 use crate::error::PushError;
 use crate::os::lock;
 use crate::queue::SubmissionQueue;
@@ -100,7 +101,10 @@ impl fmt::Debug for Numbered {
 
 impl Entrance {
     pub(super) fn new(sq: SubmissionQueue, entries: usize) -> Self {
-        let (line, numbers) = (VecDeque::with_capacity(entries), Slab::with_capacity(entries));
+        // As long as one scope can make it, however slow the others are: it need not grow because somebody has lost his
+        // CPU for a moment. Several scopes, and many futures, make it longer once.
+        let line = VecDeque::with_capacity(entries.max(most_at_once(entries)));
+        let numbers = Slab::with_capacity(entries);
         let inside = Inside { sq, line, left: 0, numbers, sleepers: 0 };
         Self { inside: Mutex::new(inside), is_waiting: Mutex::new(false) }
     }

@@ -37,6 +37,17 @@ const TOGETHER: usize = 32;
 /// More than a piece has operations: a place is opened with so many, and what did not come is counted down at its end.
 const BIAS: u64 = 1 << 48;
 
+/// So many operations end a piece, of a queue with so many entries.
+fn piece(entries: usize) -> usize {
+    (entries / 2).max(TOGETHER)
+}
+
+/// So many operations of one scope are under way or stand in line, at the most: two pieces, each as long as the push
+/// that ends it makes it.
+pub(super) fn most_at_once(entries: usize) -> usize {
+    2 * piece(entries).next_multiple_of(TOGETHER)
+}
+
 /// A scope failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -336,7 +347,7 @@ impl Inside {
         if is_called {
             parts.answer_call();
         }
-        if pushed + count as u64 >= (parts.plan.entries as u64 / 2).max(TOGETHER as u64) {
+        if pushed + count as u64 >= piece(parts.plan.entries) as u64 {
             self.end_piece(parts);
         }
     }
