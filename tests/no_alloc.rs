@@ -401,6 +401,7 @@ const SCENARIOS: &[harness::Scenario] = &[
     ("rings_of_each_drive", rings::of_each_drive),
     ("rings_with_a_users_mover", rings::with_a_users_mover),
     ("scopes_whose_operations_are_late", pace::scopes_whose_operations_are_late),
+    ("more_wakers_than_are_carried", pace::more_wakers_than_are_carried),
     ("virtual_data_movers", vdm::virtual_data_movers),
     ("durable_operations", durable::durable_operations),
     ("dsa_at_its_worst", dsa::dsa_at_its_worst),

@@ -34,8 +34,10 @@ use crate::cqe::Status;
 use crate::os::lock;
 use crate::queue::{Arm, CompletionQueue, is_driver_thread};
 
-/// So many wakers are carried out of one look: whoever has the role is not to keep it for long.
+/// After so many wakers a look ends: whoever has the role is not to keep it for long.
 const MOST_CARRIED: usize = 32;
+/// A drain has one more place in its hands when it ends.
+const ROOM: usize = MOST_CARRIED + 1;
 
 /// The role, and what belongs to it.
 #[derive(Debug)]
@@ -73,14 +75,14 @@ pub(super) struct Ends {
 
 /// A few things, without allocating; more of them only when many operations end otherwise than by a completion.
 struct Carried<T> {
-    few: [Option<T>; MOST_CARRIED],
+    few: [Option<T>; ROOM],
     count: usize,
     more: Vec<T>,
 }
 
 impl<T> Default for Carried<T> {
     fn default() -> Self {
-        Self { few: [const { None }; MOST_CARRIED], count: 0, more: Vec::new() }
+        Self { few: [const { None }; ROOM], count: 0, more: Vec::new() }
     }
 }
 
@@ -95,7 +97,7 @@ impl<T> Carried<T> {
     }
 
     fn take(&mut self) -> impl Iterator<Item = T> {
-        let few = self.count.min(MOST_CARRIED);
+        let few = self.count.min(ROOM);
         self.few[..few].iter_mut().filter_map(Option::take).chain(self.more.drain(..))
     }
 }
