@@ -6,7 +6,7 @@ use memring::dsa::{Dsa, Mode, Preset, WorkQueueCapabilities};
 use memring::queue::{Drive, QueuePair};
 use memring::{MoverId, Sqe};
 
-use super::{ROUNDS, calls_during};
+use super::{ROUNDS, calls_during, until_others_sleep};
 
 const LONG: usize = 100_000;
 const SMALL: usize = 100;
@@ -55,6 +55,7 @@ pub(crate) fn dsa_at_its_worst() {
         };
         // Until the model's scratch memory has its size, and each thread has begun.
         (0..ROUNDS).for_each(|_| round());
+        until_others_sleep();
         assert_eq!(calls_during(|| (0..ROUNDS).for_each(|_| round())), 0, "{drive:?}");
         let stats = cq.stats();
         let busy = stats.drivers.iter().filter(|row| row.mover == mover && row.operations > 0).count();

@@ -7,7 +7,7 @@ use memmap2::MmapMut;
 use memring::queue::{Builder, CompletionQueue, Drive, QueuePair, SubmissionQueue};
 use memring::{MappedFile, OpFlags, Region, Sqe};
 
-use super::{ROUNDS, calls_during};
+use super::{ROUNDS, calls_during, until_others_sleep};
 
 const PAGE: usize = 4096;
 const PAGES: usize = 32;
@@ -69,6 +69,7 @@ pub(crate) fn durable_operations() {
         let mut queue = Queue::new(builder());
         // The first flush of a queue makes room for all that will be.
         (0..20).for_each(|round| queue.round(round == 5));
+        until_others_sleep();
         let calls = calls_during(|| (0..ROUNDS / 10).for_each(|round| queue.round(round % 4 == 0)));
         assert_eq!(calls, 0, "calls of the allocator, {builder:?}");
     }
