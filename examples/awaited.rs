@@ -23,7 +23,7 @@ use memring::{Failed, IoBuf, OpError, Ring};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
-use gaps::{Buffers, Mode, Options, Outcome, Round, Work};
+use gaps::{Buffers, Figures, Mode, Options, Outcome, Round, Work};
 use others::{Others, without_queue};
 
 const TASKS: usize = 8;
@@ -66,23 +66,32 @@ fn copy(mode: Mode, options: &Options, runtime: &Runtime, buffers: &mut Buffers)
     let shares = source.chunks(share).map(|share| share.chunks(options.piece).map(page).collect());
     let shares: Vec<Vec<Page>> = shares.collect();
 
-    let (shares, figures) = runtime.block_on(async {
-        let others = Others::begin()?;
-        let begin = |(task, pages)| tokio::spawn(copy_share(ring.clone(), Arc::clone(&source), task * share, pages));
-        let (mut tasks, mut done) = (Vec::with_capacity(TASKS), Vec::with_capacity(TASKS));
-        for share in shares.into_iter().enumerate() {
-            tasks.push(begin(share));
-            yield_now().await;
-        }
-        for task in tasks {
-            done.push(task.await??);
-        }
-        Ok::<_, Box<dyn Error>>((done, others.end().await?))
-    })?;
+    // A task, since this thread is none of the runtime's: with two of those it would be one more than there are cores.
+    let all = runtime.spawn(copy_all(ring.clone(), source, share, shares));
+    let (shares, figures) = runtime.block_on(all)?.map_err(|error| -> Box<dyn Error> { error })?;
 
     let (to, pages) = (buffers.both().1.chunks_mut(options.piece), || shares.iter().flatten());
     to.zip(pages()).for_each(|(to, page)| to.copy_from_slice(page));
     Ok(Outcome { figures, reaped: pages().count(), stats: ring.stats() })
+}
+
+/// Copies to all pages, a task for each share of them, beside the others. The pages come back.
+async fn copy_all(
+    ring: Ring,
+    source: Arc<[u8]>,
+    share: usize,
+    shares: Vec<Vec<Page>>,
+) -> Result<(Vec<Vec<Page>>, Figures), Box<dyn Error + Send + Sync>> {
+    let others = Others::begin()?;
+    let (mut tasks, mut done) = (Vec::with_capacity(TASKS), Vec::with_capacity(TASKS));
+    for (task, pages) in shares.into_iter().enumerate() {
+        tasks.push(tokio::spawn(copy_share(ring.clone(), Arc::clone(&source), task * share, pages)));
+        yield_now().await;
+    }
+    for task in tasks {
+        done.push(task.await??);
+    }
+    Ok((done, others.end().await?))
 }
 
 /// Copies what lies in the source from `at` on to pages, batch by batch, and gives the pages back in their order.
