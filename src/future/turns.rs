@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Nobody waits for A. It is B's turn if nobody has driven since B was polled last: A has its end, or is not polled any
-//! more. The first poll of each drives, so that what it has begun is handed to its mover. And where many pass, one of
-//! them drives after so many, or else the passing would take longer than the driving.
+//! more (one round may lie between in which nobody drives). The first poll of each drives, so that what it has begun is
+//! handed to its mover. And where many pass, one of them drives after so many, or else the passing would take longer
+//! than the driving.
 
 use std::sync::Mutex;
 
