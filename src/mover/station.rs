@@ -10,6 +10,7 @@ use std::time::Instant;
 use memring_ring::{Counter, Credits, Lane, Roster, Wake};
 
 use super::Capabilities;
+use super::outlet::Outlet;
 use crate::os::{EventFd, Futex, lock};
 use crate::sqe::{MoverId, Sqe};
 
@@ -65,6 +66,16 @@ impl Station {
         let Some((member, how)) = self.roster.ring_with(&Futex) else { return false };
         self.finish_wake(member, how);
         true
+    }
+
+    /// Has whoever drives it hear of what was published, if he sleeps: one of its threads, or the reaper.
+    #[inline]
+    pub(crate) fn ring(&self, outlet: &Outlet) {
+        if self.is_caller_driven {
+            outlet.call_reaper();
+        } else {
+            self.wake_one();
+        }
     }
 
     /// Finishes a wake: an armed driver waits for its descriptor.

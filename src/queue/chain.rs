@@ -114,11 +114,7 @@ impl Chains {
                 Some(lane) => {
                     let station = &self.stations[lane];
                     station.push_batch(&[sqe]);
-                    if station.is_caller_driven {
-                        self.outlet.call_reaper();
-                    } else {
-                        station.wake_one();
-                    }
+                    station.ring(&self.outlet);
                     break;
                 }
             };

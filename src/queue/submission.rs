@@ -357,8 +357,9 @@ impl SubmissionQueue {
     fn dispatch(&mut self) {
         match self.staged.mover().and_then(lane_of) {
             Some(lane) => {
-                self.core.stations[lane].push_batch(self.staged.sqes());
-                self.ring(lane);
+                let station = &self.core.stations[lane];
+                station.push_batch(self.staged.sqes());
+                station.ring(&self.core.outlet);
             }
             None => {
                 self.publish();
@@ -507,27 +508,17 @@ impl SubmissionQueue {
 
     /// Sends each run of entries with the same mover to that mover's lane, then rings once for each lane concerned.
     fn publish(&mut self) {
+        let core = &**self.core;
         for (mover, run) in self.staged.runs() {
             if let Some(lane) = lane_of(mover) {
-                self.core.stations[lane].push_batch(run);
+                core.stations[lane].push_batch(run);
                 self.concerned[lane] = true;
             }
         }
-        for lane in 0..self.concerned.len() {
-            if std::mem::take(&mut self.concerned[lane]) {
-                self.ring(lane);
+        for (station, concerned) in core.stations.iter().zip(&mut self.concerned) {
+            if std::mem::take(concerned) {
+                station.ring(&core.outlet);
             }
-        }
-    }
-
-    /// Has somebody hear of what was published to a lane, if whoever drives it sleeps.
-    #[inline]
-    fn ring(&self, lane: usize) {
-        let station = &self.core.stations[lane];
-        if station.is_caller_driven {
-            self.core.outlet.call_reaper();
-        } else {
-            station.wake_one();
         }
     }
 
