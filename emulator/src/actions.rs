@@ -106,7 +106,7 @@ pub(crate) fn let_go_of_all() {
 }
 
 /// The default action.
-fn nothing() -> Action {
+pub(crate) fn nothing() -> Action {
     // SAFETY: all its fields are integers, or an optional function; zeros say the default.
     unsafe { mem::zeroed() }
 }
@@ -193,8 +193,7 @@ pub(crate) fn take() {
         exchange(signal, Some(before));
     }
     // A parent may have left them blocked.
-    // SAFETY: a set is plain integers.
-    let mut taken: sigset_t = unsafe { mem::zeroed() };
+    let mut taken = nothing().sa_mask;
     for signal in TAKEN {
         // SAFETY: it writes to our set.
         unsafe { libc::sigaddset(&raw mut taken, signal) };

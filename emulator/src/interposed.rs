@@ -12,6 +12,7 @@ use std::ffi::CStr;
 use libc::{c_char, c_int, c_uint, c_void, off_t, size_t, ssize_t};
 
 use crate::emulation::{self, current};
+use crate::real::Mapping;
 use crate::{actions, node, process, real, trace};
 
 macro_rules! opens {
@@ -100,7 +101,7 @@ macro_rules! maps {
                 offset: off_t,
             ) -> *mut c_void {
                 // SAFETY: the caller's contract.
-                unsafe { map(address, len, prot, flags, fd, offset) }
+                unsafe { map(Mapping { address, len, prot, flags, fd, offset }) }
             }
         )*
     };
@@ -108,39 +109,35 @@ macro_rules! maps {
 
 maps! { mmap mmap64 }
 
-unsafe fn map(address: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off_t) -> *mut c_void {
+unsafe fn map(wanted: Mapping) -> *mut c_void {
+    let Mapping { address, len, flags, .. } = wanted;
     let Some(emulation) = current().filter(|_| flags & libc::MAP_FIXED != 0) else {
         // SAFETY: the caller's contract.
-        return unsafe { map_anew(address, len, prot, flags, fd, offset) };
+        return unsafe { map_anew(wanted) };
     };
     // What was there is unmapped.
     emulation.take_out(address.addr(), len);
     // SAFETY: the caller's contract.
-    let mapped = unsafe { map_anew(address, len, prot, flags, fd, offset) };
+    let mapped = unsafe { map_anew(wanted) };
     emulation.settle(address.addr(), len, |at| if mapped == libc::MAP_FAILED { at } else { 0 });
     mapped
 }
 
-unsafe fn map_anew(
-    address: *mut c_void,
-    len: size_t,
-    prot: c_int,
-    flags: c_int,
-    fd: c_int,
-    offset: off_t,
-) -> *mut c_void {
+unsafe fn map_anew(wanted: Mapping) -> *mut c_void {
+    let Mapping { len, prot, flags, fd, .. } = wanted;
     let found = if flags & libc::MAP_ANONYMOUS == 0 { node::queue_of(fd) } else { None };
     let Some((emulation, queue)) = found else {
         // SAFETY: the caller's contract.
-        return unsafe { real::mmap(address, len, prot, flags, fd, offset) };
+        return unsafe { real::mmap(wanted) };
     };
     if let Err(errno) = node::may_be_mapped(queue, fd, len, (prot, flags)) {
         real::set_errno(errno);
         return libc::MAP_FAILED;
     }
     // No access is let through, so that on a CPU that knows the instructions they are trapped too.
+    let hidden = Mapping { prot: libc::PROT_NONE, flags: flags & !libc::MAP_POPULATE, ..wanted };
     // SAFETY: the caller's contract, with fewer rights.
-    let mapped = unsafe { real::mmap(address, len, libc::PROT_NONE, flags & !libc::MAP_POPULATE, fd, offset) };
+    let mapped = unsafe { real::mmap(hidden) };
     if mapped == libc::MAP_FAILED {
         return mapped;
     }

@@ -23,7 +23,6 @@
 
 use std::ffi::CStr;
 use std::fs;
-use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -92,17 +91,8 @@ fn number_of(emulation: &Emulation, fd: c_int) -> Option<usize> {
     if emulation.queues.is_empty() || fd < 0 {
         return None;
     }
-    let errno = real::errno();
-    let mut status = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the kernel writes to our buffer.
-    let found = unsafe { libc::fstat(fd, status.as_mut_ptr()) };
-    if found != 0 {
-        real::set_errno(errno);
-        return None;
-    }
-    // SAFETY: it was written to.
-    let status = unsafe { status.assume_init() };
-    emulation.queues.iter().position(|queue| queue.identity.node == (status.st_dev, status.st_ino))
+    let node = real::identity(fd)?;
+    emulation.queues.iter().position(|queue| queue.identity.node == node)
 }
 
 /// Whether a file of this name may be a queue's.

@@ -104,8 +104,8 @@ pub(crate) fn to_stderr(text: &[u8]) {
     }
 }
 
-/// The device and inode numbers of an open file.
-fn identity(fd: c_int) -> Option<(u64, u64)> {
+/// The device and inode numbers of an open file. Errno stays.
+pub(crate) fn identity(fd: c_int) -> Option<(u64, u64)> {
     let mut status = MaybeUninit::<libc::stat>::uninit();
     let errno = errno();
     // SAFETY: the kernel writes to our buffer.
@@ -119,19 +119,24 @@ fn identity(fd: c_int) -> Option<(u64, u64)> {
     Some((status.st_dev, status.st_ino))
 }
 
+/// The arguments of mmap(2).
+#[derive(Clone, Copy)]
+pub(crate) struct Mapping {
+    pub(crate) address: *mut c_void,
+    pub(crate) len: size_t,
+    pub(crate) prot: c_int,
+    pub(crate) flags: c_int,
+    pub(crate) fd: c_int,
+    pub(crate) offset: off_t,
+}
+
 /// mmap(2).
 ///
 /// # Safety
 ///
 /// As in C.
-pub(crate) unsafe fn mmap(
-    address: *mut c_void,
-    len: size_t,
-    prot: c_int,
-    flags: c_int,
-    fd: c_int,
-    offset: off_t,
-) -> *mut c_void {
+pub(crate) unsafe fn mmap(mapping: Mapping) -> *mut c_void {
+    let Mapping { address, len, prot, flags, fd, offset } = mapping;
     // SAFETY: the caller's contract.
     let mapped = unsafe { libc::syscall(libc::SYS_mmap, address, len, prot, flags, fd, offset) };
     ptr::with_exposed_provenance_mut(mapped.cast_unsigned().try_into().unwrap_or(usize::MAX))

@@ -5,7 +5,6 @@
 //! the two.
 #![expect(unsafe_code, reason = "functions with the names of C's, called by C")]
 
-use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,9 +44,7 @@ pub unsafe extern "C" fn sigaction(signal: c_int, new: *const Action, old: *mut 
 
 /// Says what is done at a signal, the old way; `flags` are those that the way has.
 fn install(signal: c_int, handler: sighandler_t, flags: c_int) -> sighandler_t {
-    // SAFETY: all its fields are integers, or an optional function.
-    let mut new: Action = unsafe { mem::zeroed() };
-    let mut old = new;
+    let (mut new, mut old) = (actions::nothing(), actions::nothing());
     new.sa_sigaction = handler;
     new.sa_flags = flags;
     // SAFETY: both actions are ours; whoever gives a handler vouches for it.
@@ -72,8 +69,7 @@ fn bsd_flags(signal: c_int) -> c_int {
 /// way.
 #[unsafe(no_mangle)]
 pub extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
-    // SAFETY: all its fields are integers, or an optional function.
-    let mut action: Action = unsafe { mem::zeroed() };
+    let mut action = actions::nothing();
     // SAFETY: it writes to our action.
     if unsafe { sigaction(signal, ptr::null(), &raw mut action) } != 0 {
         return -1;
